@@ -1,0 +1,162 @@
+//! Where requests come in.
+
+use crate::{SecretName, TlsVersion};
+use std::sync::Arc;
+
+/// Address, port and transport: what can be bound once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bind {
+    /// IP address text.
+    pub address: Arc<str>,
+    /// The port.
+    pub port: u16,
+    /// UDP (QUIC) instead of TCP.
+    pub udp: bool,
+}
+
+/// Filters that look at a connection before its chain is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListenerFilter {
+    /// PROXY protocol.
+    ProxyProtocol,
+    /// SNI and ALPN.
+    TlsInspector,
+}
+
+/// TLS that a chain terminates. Certificates come by SDS only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerTls {
+    /// Certificate; its absence is answered by an SDS removal, and handshakes fail.
+    pub certificate: Option<SecretName>,
+    /// CA and revocation list for client certificates.
+    pub validation: Option<SecretName>,
+    /// Whether a client must show a certificate.
+    pub require_client_certificate: bool,
+    /// Protocols to negotiate, in order.
+    pub alpn: Vec<Arc<str>>,
+    /// Lowest version.
+    pub min_version: Option<TlsVersion>,
+    /// Highest version.
+    pub max_version: Option<TlsVersion>,
+    /// Cipher suites up to TLS 1.2.
+    pub cipher_suites: Vec<Arc<str>>,
+    /// Curves.
+    pub ecdh_curves: Vec<Arc<str>>,
+}
+
+/// Settings of the HTTP connection manager. One value per listener, shared by its chains.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpSettings {
+    /// Prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// Trusted proxies in front; 0: the connection decides.
+    pub xff_num_trusted_hops: u32,
+    /// Whether the peer's address counts as the client's.
+    pub use_remote_address: bool,
+    /// The `server` header.
+    pub server_name: Arc<str>,
+    /// HTTP/1.0 clients are served.
+    pub accept_http_10: bool,
+    /// Both content-length and chunked are let through.
+    pub allow_chunked_length: bool,
+    /// `x-request-id` of outside clients is kept.
+    pub preserve_external_request_id: bool,
+    /// The port is cut off the authority before routing when it is the listener's.
+    pub strip_matching_host_port: bool,
+    /// `//` becomes `/` before routing.
+    pub merge_slashes: bool,
+    /// Requests with escaped slashes are refused.
+    pub reject_escaped_slashes: bool,
+    /// `x-envoy-*` headers are not added.
+    pub suppress_envoy_headers: bool,
+    /// Largest request header block, KiB.
+    pub max_request_headers_kb: Option<u32>,
+    /// Milliseconds until an idle client connection is closed.
+    pub idle_timeout_ms: Option<u64>,
+    /// `ALLOW`, `REJECT_REQUEST`, `DROP_HEADER`.
+    pub headers_with_underscores: Option<UnderscoreAction>,
+    /// HTTP/2 streams per connection.
+    pub max_concurrent_streams: Option<u32>,
+    /// Where access logs go and in which form.
+    pub access_log: AccessLog,
+}
+
+/// What happens to a header with an underscore in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnderscoreAction {
+    /// Kept.
+    Allow,
+    /// The request is refused.
+    RejectRequest,
+    /// The header is dropped.
+    DropHeader,
+}
+
+/// The access log of a connection manager.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AccessLog {
+    /// File path.
+    pub path: Arc<str>,
+    /// Lines.
+    pub format: AccessLogFormat,
+}
+
+/// The form of access log lines. JSON is kept as canonical text with sorted keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AccessLogFormat {
+    /// Envoy format string.
+    Text(Arc<str>),
+    /// JSON object whose values are format strings; all values become strings.
+    Json(Arc<str>),
+    /// The same, with types kept.
+    TypedJson(Arc<str>),
+}
+
+/// Which connections a chain takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ChainMatch {
+    /// TLS with one of these server names; empty: every TLS connection. Only exact names and `*.suffix`.
+    Tls(Vec<Arc<str>>),
+    /// What no other chain takes.
+    Rest,
+}
+
+/// What a chain does with a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainBody {
+    /// HTTP, routed by the table of that name.
+    Http {
+        /// Name of the [`crate::RouteTable`].
+        table: Arc<str>,
+    },
+}
+
+/// One filter chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Name, from identity: `<host namespace>/<host name>` for TLS, `cleartext` for clear text.
+    pub name: Arc<str>,
+    /// Which connections it takes.
+    pub matches: ChainMatch,
+    /// TLS, if it terminates it.
+    pub tls: Option<ServerTls>,
+    /// What happens then.
+    pub body: ChainBody,
+}
+
+/// One Envoy listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerRow {
+    /// `<namespace>/<name>` of the Listener.
+    pub name: Arc<str>,
+    /// What it binds.
+    pub bind: Bind,
+    /// Filters in the order of the protocol stack.
+    pub filters: Vec<ListenerFilter>,
+    /// Read and write buffer limit, bytes.
+    pub buffer_limit_bytes: Option<u32>,
+    /// Settings of all its HTTP chains.
+    pub http: Arc<HttpSettings>,
+    /// Chains ordered by name.
+    pub chains: Vec<Arc<Chain>>,
+}
