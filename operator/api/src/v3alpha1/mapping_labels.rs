@@ -1,0 +1,130 @@
+//! Labels of a Mapping, which rate limiting sends as descriptors.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::schema::exactly_one_property;
+
+/// Label groups by rate limit domain. A null in place of a domain's groups is kept apart from an empty list.
+pub type DomainLabels = BTreeMap<String, Option<Vec<LabelGroup>>>;
+
+/// A named group of labels, sent together as one descriptor. On the wire it is an object with the name as its only key.
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(into = "BTreeMap<String, Vec<LabelSpecifier>>")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct LabelGroup {
+    /// Name of the group.
+    pub name: String,
+    /// Its labels, in the order they are sent.
+    pub specifiers: Vec<LabelSpecifier>,
+}
+
+impl From<LabelGroup> for BTreeMap<String, Vec<LabelSpecifier>> {
+    fn from(group: LabelGroup) -> Self {
+        BTreeMap::from([(group.name, group.specifiers)])
+    }
+}
+
+impl<'de> Deserialize<'de> for LabelGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut groups = BTreeMap::<String, Vec<LabelSpecifier>>::deserialize(deserializer)?;
+        match (groups.pop_first(), groups.len()) {
+            (Some((name, specifiers)), 0) => Ok(Self { name, specifiers }),
+            (first, others) => Err(D::Error::custom(format_args!(
+                "a label group is an object with exactly one key, this one has {}",
+                usize::from(first.is_some()) + others
+            ))),
+        }
+    }
+}
+
+/// One label. On the wire it is an object with exactly one of these keys.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[schemars(transform = exactly_one_property)]
+pub enum LabelSpecifier {
+    /// The name of the gateway's own cluster.
+    SourceCluster(SourceClusterLabel),
+    /// The name of the upstream cluster.
+    DestinationCluster(DestinationClusterLabel),
+    /// The client's address.
+    RemoteAddress(RemoteAddressLabel),
+    /// The value of a request header.
+    RequestHeaders(RequestHeadersLabel),
+    /// A fixed value.
+    GenericKey(GenericKeyLabel),
+}
+
+/// The label that carries the name of the gateway's own cluster.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct SourceClusterLabel {
+    /// Its fixed key.
+    pub key: SourceClusterKey,
+}
+
+/// Key of the source cluster label.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum SourceClusterKey {
+    /// The only value.
+    #[serde(rename = "source_cluster")]
+    SourceCluster,
+}
+
+/// The label that carries the name of the upstream cluster.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct DestinationClusterLabel {
+    /// Its fixed key.
+    pub key: DestinationClusterKey,
+}
+
+/// Key of the destination cluster label.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum DestinationClusterKey {
+    /// The only value.
+    #[serde(rename = "destination_cluster")]
+    DestinationCluster,
+}
+
+/// The label that carries the client's address.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct RemoteAddressLabel {
+    /// Its fixed key.
+    pub key: RemoteAddressKey,
+}
+
+/// Key of the remote address label.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum RemoteAddressKey {
+    /// The only value.
+    #[serde(rename = "remote_address")]
+    RemoteAddress,
+}
+
+/// A label that carries the value of a request header.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct RequestHeadersLabel {
+    /// Key of the label.
+    pub key: String,
+    /// Name of the header.
+    pub header_name: String,
+    /// Whether only this label is left out when the request has no such header; otherwise the whole group is. Default:
+    /// false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub omit_if_not_present: Option<bool>,
+}
+
+/// A label with a fixed value.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct GenericKeyLabel {
+    /// The value.
+    pub value: String,
+    /// Key of the label. Default: `generic_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Whether a v1 or v2 object spelled it as a plain string, for conversion back.
+    #[serde(rename = "v2Shorthand", skip_serializing_if = "Option::is_none")]
+    pub v2_shorthand: Option<bool>,
+}
