@@ -1,1 +1,15 @@
-//! placeholder
+//! Tools for running Nuncio against real processes: the sample application, free ports, guarded children.
+//!
+//! ```text
+//! net         ports that nobody uses
+//! process     children that do not outlive their parent, and waiting for what they print
+//! sample      the application behind the quickstart, served in process or by the binary `sample-app`
+//! quickstart  the sample application and `nuncio serve` over manifests/quickstart
+//! ```
+//!
+//! Nothing that ships depends on this crate.
+
+pub mod net;
+pub mod process;
+pub mod quickstart;
+pub mod sample;

@@ -1,0 +1,47 @@
+# One line per target: the text after "##" is what `make help` prints.
+# Cargo always gets --workspace: building a single package resolves other features and recompiles half of the dependencies.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BENCH ?=
+
+.PHONY: help build run test check fmt clippy envoy bench crds
+
+help: ## list the targets
+	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the shipping binary: target/release/nuncio
+	$(CARGO) build --release --locked --workspace --bins
+	@echo "$(TARGET_DIR)/release/nuncio"
+
+run: ## build, install Envoy, and serve manifests/quickstart with a sample application; Ctrl-C ends it
+	@$(CARGO) build --locked --workspace --bins
+	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" exec "$(TARGET_DIR)/debug/quickstart" --end-with-parent
+
+test: ## run all tests with a real Envoy; PROPTEST_CASES=N scales the property tests
+	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
+		$(CARGO) test --locked --workspace --no-fail-fast
+
+check: fmt clippy test ## what CI runs: format, clippy, crate boundaries, licences, and all tests
+
+fmt: ## check the format; `cargo fmt --all` repairs it
+	$(CARGO) fmt --all --check
+
+clippy: ## lint everything; warnings are errors
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+envoy: ## install the pinned Envoy into the user's cache and print its path
+	@e2e/install-envoy
+
+bench: ## compile and render times in CPU time; BENCH="DIR" measures a directory of manifests
+	$(CARGO) bench --locked --workspace --bench compile -- $(BENCH)
+
+crds: ## write manifests/crds from the types of crate api
+	@$(CARGO) build --locked --workspace --bins
+	"$(TARGET_DIR)/debug/crd-gen"
