@@ -1,0 +1,2 @@
+//! The `nuncio` binary, as a library for its own tests.
+pub mod quarantine;
