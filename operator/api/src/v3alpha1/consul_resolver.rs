@@ -18,7 +18,7 @@ use super::common::{AmbassadorId, ResourceStatus};
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a ConsulResolver asks for: endpoints of a Mapping's service are taken from Consul.",
+    doc = "ConsulResolver: endpoints from a Consul catalogue.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

@@ -22,7 +22,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a DevPortal asks for: a site that shows the API documents of Mappings. It is accepted and has no effect on traffic.",
+    doc = "DevPortal: a catalogue of API documents. Read and kept; nothing here serves it.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

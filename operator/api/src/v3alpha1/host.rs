@@ -19,7 +19,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "HostStatus",
     derive = "PartialEq",
-    doc = "What a Host asks for: a hostname to be served, with its certificate and its Mappings.",
+    doc = "Host: a hostname, its certificate and what happens to clear-text requests for it.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Hostname", type_ = "string", json_path = ".spec.hostname"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),

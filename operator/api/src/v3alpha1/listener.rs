@@ -19,7 +19,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a Listener asks for: a port to accept connections on, and which Hosts are served there.",
+    doc = "Listener: a port, the protocols on it, and the Hosts it serves.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Port", type_ = "string", json_path = ".spec.port"),
     printcolumn(name = "Protocol", type_ = "string", json_path = ".spec.protocol"),

@@ -24,7 +24,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "MappingStatus",
     derive = "PartialEq",
-    doc = "What a Mapping asks for: requests that match are sent to a service, redirected or mirrored.",
+    doc = "Mapping: requests under a prefix go to a service.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Source Host", type_ = "string", json_path = ".spec.host"),
     printcolumn(name = "Source Prefix", type_ = "string", json_path = ".spec.prefix"),

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::schema::exactly_one_property;
 
@@ -12,8 +11,8 @@ use super::schema::exactly_one_property;
 pub type DomainLabels = BTreeMap<String, Option<Vec<LabelGroup>>>;
 
 /// A named group of labels, sent together as one descriptor. On the wire it is an object with the name as its only key.
-#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(into = "BTreeMap<String, Vec<LabelSpecifier>>")]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(try_from = "BTreeMap<String, Vec<LabelSpecifier>>", into = "BTreeMap<String, Vec<LabelSpecifier>>")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct LabelGroup {
     /// Name of the group.
@@ -28,15 +27,16 @@ impl From<LabelGroup> for BTreeMap<String, Vec<LabelSpecifier>> {
     }
 }
 
-impl<'de> Deserialize<'de> for LabelGroup {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut groups = BTreeMap::<String, Vec<LabelSpecifier>>::deserialize(deserializer)?;
+impl TryFrom<BTreeMap<String, Vec<LabelSpecifier>>> for LabelGroup {
+    type Error = String;
+
+    fn try_from(mut groups: BTreeMap<String, Vec<LabelSpecifier>>) -> Result<Self, String> {
         match (groups.pop_first(), groups.len()) {
             (Some((name, specifiers)), 0) => Ok(Self { name, specifiers }),
-            (first, others) => Err(D::Error::custom(format_args!(
-                "a label group is an object with exactly one key, this one has {}",
-                usize::from(first.is_some()) + others
-            ))),
+            (first, others) => {
+                let found = usize::from(first.is_some()) + others;
+                Err(format!("a label group is an object with exactly one key, this one has {found}"))
+            }
         }
     }
 }

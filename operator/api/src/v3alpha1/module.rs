@@ -18,7 +18,7 @@ use super::common::{AmbassadorId, OpaqueObject, ResourceStatus};
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a Module asks for: settings of the installation. Only the names ambassador and tls have a meaning.",
+    doc = "Module: settings of the whole installation.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

@@ -19,7 +19,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a RateLimitService asks for: an external service that decides by their labels whether requests exceed a limit.",
+    doc = "RateLimitService: an external service that counts requests.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

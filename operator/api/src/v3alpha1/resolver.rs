@@ -19,7 +19,7 @@ use super::common::{AmbassadorId, ResourceStatus};
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a KubernetesServiceResolver asks for: a Service is reached at its own address. Mappings use it by name in resolver.",
+    doc = "KubernetesServiceResolver: a Service is reached at its own address.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)
@@ -43,7 +43,7 @@ pub struct KubernetesServiceResolverSpec {
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a KubernetesEndpointResolver asks for: a Service is reached at the addresses of its endpoints. Mappings use it by name in resolver.",
+    doc = "KubernetesEndpointResolver: a Service is reached at the addresses of its endpoints.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

@@ -19,7 +19,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a TCPMapping asks for: connections on a port, or with a server name there, go to a service.",
+    doc = "TCPMapping: connections on a port go to a service.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)

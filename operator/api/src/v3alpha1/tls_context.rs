@@ -20,7 +20,7 @@ use crate::integer;
     category = "ambassador-crds",
     status = "ResourceStatus",
     derive = "PartialEq",
-    doc = "What a TLSContext asks for: TLS settings that Hosts use towards clients, and Mappings and services towards upstreams.",
+    doc = "TLSContext: TLS settings, towards clients or towards upstreams.",
     crates(kube_core = "::kube_core"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#)
