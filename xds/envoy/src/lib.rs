@@ -1,1 +1,30 @@
-//! placeholder
+//! IR rows to Envoy resources: pure, incremental, and the only place where Envoy configuration is built.
+//!
+//! ```text
+//! renderer      rows changed -> resources changed; owns everything encoded
+//! table, list   route tables spliced from lists, lists from buckets
+//! route         a route group as encoded routes
+//! listener      listeners spliced from chains; http, access_log: what is in a chain
+//! cluster, endpoint, secret
+//! fragments     which route groups a version of a table is made of
+//! wire          the protobuf wire format, as far as splicing needs it
+//! dump          any resource as protobuf JSON
+//! bootstrap     the configuration file Envoy starts with
+//! ```
+
+mod access_log;
+mod cluster;
+mod endpoint;
+mod fragments;
+mod http;
+mod list;
+mod listener;
+mod proto;
+mod renderer;
+mod route;
+mod secret;
+mod table;
+mod wire;
+
+pub use fragments::Fragments;
+pub use renderer::{Options, Renderer};

@@ -1,0 +1,3 @@
+//! Costs of the renderer in CPU time.
+
+fn main() {}
