@@ -13,7 +13,9 @@
 //! ```
 
 mod access_log;
+pub mod bootstrap;
 mod cluster;
+pub mod dump;
 mod endpoint;
 mod fragments;
 mod http;

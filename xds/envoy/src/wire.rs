@@ -202,7 +202,7 @@ mod tests {
     fn nested_levels_decode_as_the_message_they_stand_for() {
         for size in [0, 1, 100, 127, 128, 20_000] {
             let route = Route { name: "r".repeat(size), ..Default::default() };
-            let inner = field(1, route.name.as_bytes());
+            let inner = route.encode_to_vec();
             let before = field(1, b"host");
             let mut bytes = before.clone();
             bytes.extend(nest(&[Level { field: 3, before: &[] }], inner.len()));
