@@ -1,0 +1,210 @@
+//! The one place that holds what all clients are to have.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use ahash::AHashMap;
+use tokio::sync::watch;
+
+use crate::resource::{Delta, PerType, Resource, ResourceType};
+
+/// Changed names kept for clients that lag behind; one further behind looks through everything once instead.
+const LOG_NAMES: usize = 65_536;
+
+/// All current resources, and a bounded log of the names that changed.
+///
+/// Applying costs what the delta holds. Readers share a lock: a [`View`] is consistent, and cheap as long as it is
+/// short-lived.
+#[derive(Debug, Default)]
+pub struct Store {
+    state: RwLock<State>,
+    bell: watch::Sender<u64>,
+}
+
+/// The content of the store at one moment.
+#[derive(Debug, Default)]
+pub struct State {
+    batch: u64,
+    tables: PerType<AHashMap<Arc<str>, Arc<Resource>>>,
+    log: VecDeque<Changed>,
+    /// How many names were ever dropped from the front of the log.
+    dropped: u64,
+}
+
+/// A name that a batch changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed {
+    pub(crate) batch: u64,
+    pub(crate) kind: ResourceType,
+    pub(crate) name: Arc<str>,
+}
+
+/// Shared access to the content; do not keep it over an await point.
+pub struct View<'a>(RwLockReadGuard<'a, State>);
+
+impl Deref for View<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Store {
+    /// An empty store that was never published: clients wait until the first [`Store::apply`], so that a restart of the
+    /// control plane does not take away what a reconnecting Envoy serves.
+    pub fn new() -> Self {
+        Store::default()
+    }
+
+    /// Takes a change and wakes the subscribers. A resource with an unchanged version is replaced silently.
+    ///
+    /// The first delta must be the complete first configuration (it may be empty, with batch 1); see [`Store::new`].
+    pub fn apply(&self, delta: Delta) {
+        let batch = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.apply(delta);
+            state.batch
+        };
+        self.bell.send_replace(batch);
+    }
+
+    /// The content at this moment.
+    pub fn read(&self) -> View<'_> {
+        View(self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The number of the last batch, 0 before the first.
+    pub fn batch(&self) -> u64 {
+        self.read().batch()
+    }
+
+    /// A resource, if there is one of that name.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<Arc<Resource>> {
+        self.read().get(kind, name).cloned()
+    }
+
+    /// A receiver that changes with every applied delta; its value is the batch.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+}
+
+impl State {
+    /// The number of the last batch, 0 before the first.
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// A resource, if there is one of that name.
+    pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<Resource>> {
+        self.tables.get(kind).get(name)
+    }
+
+    /// All resources of a type, in no particular order.
+    pub fn of(&self, kind: ResourceType) -> impl ExactSizeIterator<Item = &Arc<Resource>> {
+        self.tables.get(kind).values()
+    }
+
+    /// The end of the log: a reader that has seen everything up to now continues here.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.dropped + self.log.len() as u64
+    }
+
+    /// What changed after `cursor`; `None` when the log does not reach back that far.
+    pub(crate) fn changes_since(&self, cursor: u64) -> Option<impl Iterator<Item = &Changed>> {
+        let skip = usize::try_from(cursor.checked_sub(self.dropped)?).ok()?;
+        Some(self.log.range(skip.min(self.log.len())..))
+    }
+
+    fn apply(&mut self, delta: Delta) {
+        // A number that goes back would let `Live` claim what is not acknowledged.
+        self.batch = self.batch.max(delta.batch).max(1);
+        for resource in delta.upserts {
+            let (kind, name, version) = (resource.kind, resource.name.clone(), resource.version);
+            let before = self.tables.get_mut(kind).insert(name.clone(), resource);
+            if before.is_none_or(|old| old.version != version) {
+                self.note(kind, name);
+            }
+        }
+        for (kind, name) in delta.removals {
+            if self.tables.get_mut(kind).remove(&name).is_some() {
+                self.note(kind, name);
+            }
+        }
+    }
+
+    fn note(&mut self, kind: ResourceType, name: Arc<str>) {
+        if self.log.len() >= LOG_NAMES {
+            self.log.pop_front();
+            self.dropped += 1;
+        }
+        self.log.push_back(Changed { batch: self.batch, kind, name });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{Payload, Version};
+
+    fn cluster(name: &str, version: u64) -> Arc<Resource> {
+        Arc::new(Resource {
+            kind: ResourceType::Cluster,
+            name: name.into(),
+            version: Version(version),
+            payload: Payload::from(vec![]),
+            companions: Arc::new([]),
+        })
+    }
+
+    fn upsert(batch: u64, upserts: Vec<Arc<Resource>>) -> Delta {
+        Delta { batch, upserts, removals: vec![] }
+    }
+
+    fn names(store: &Store, cursor: u64) -> Option<Vec<String>> {
+        store.read().changes_since(cursor).map(|c| c.map(|c| format!("{}@{}", c.name, c.batch)).collect())
+    }
+
+    #[test]
+    fn readers_continue_where_they_stopped() {
+        let store = Store::new();
+        store.apply(upsert(1, vec![cluster("a", 1)]));
+        let cursor = store.read().cursor();
+        store.apply(upsert(2, vec![cluster("b", 1)]));
+        store.apply(Delta { batch: 3, removals: vec![(ResourceType::Cluster, "a".into())], ..Delta::default() });
+        assert_eq!(names(&store, cursor), Some(vec!["b@2".into(), "a@3".into()]));
+        assert_eq!(store.get(ResourceType::Cluster, "a").is_none(), store.read().of(ResourceType::Cluster).len() == 1);
+    }
+
+    #[test]
+    fn unchanged_resources_and_unknown_removals_are_silent() {
+        let store = Store::new();
+        store.apply(upsert(1, vec![cluster("a", 1)]));
+        let cursor = store.read().cursor();
+        let removals = vec![(ResourceType::Cluster, "zz".into())];
+        store.apply(Delta { batch: 2, upserts: vec![cluster("a", 1)], removals });
+        assert_eq!(names(&store, cursor), Some(vec![]));
+        assert_eq!(store.batch(), 2);
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_says_when_it_does_not_reach_back() {
+        let store = Store::new();
+        store.apply(upsert(1, (0..LOG_NAMES).map(|i| cluster(&i.to_string(), 1)).collect()));
+        assert_eq!(names(&store, 0).map(|n| n.len()), Some(LOG_NAMES));
+        store.apply(upsert(2, vec![cluster("more", 1)]));
+        assert_eq!(names(&store, 0), None);
+        assert_eq!(names(&store, 1).map(|n| n.len()), Some(LOG_NAMES));
+    }
+
+    #[test]
+    fn an_empty_first_delta_publishes() {
+        let store = Store::new();
+        let mut bell = store.subscribe();
+        assert_eq!(store.batch(), 0);
+        store.apply(Delta::default());
+        assert_eq!((store.batch(), *bell.borrow_and_update()), (1, 1));
+    }
+}

@@ -1,0 +1,251 @@
+//! What is sent next, in the order in which Envoy must read it.
+//!
+//! Make before break, pipelined: clusters, their endpoints and secrets, other endpoints and secrets, listeners, filter
+//! configurations, route tables, and at last the removal of clusters that nothing names any more. Envoy handles a stream
+//! in order, so nothing here waits for an ACK of a type before it; only the removal of clusters does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Subscriber;
+use super::subscription::Target;
+use crate::resource::{Resource, ResourceType};
+use crate::store::State;
+use crate::wire::Response;
+
+/// Size at which a response of many resources is closed and another begun.
+const RESPONSE_BYTES: usize = 4 << 20;
+const ENDPOINTS_PER_RESPONSE: usize = 1000;
+/// Endpoints and secrets are cheap for Envoy: only a bulk change waits for answers.
+const BULK_BYTES: usize = 1 << 20;
+const BULK_NAMES: usize = 1000;
+/// Rounds in which a large table may be overtaken by small ones before it has its turn.
+const PATIENCE: u32 = 32;
+/// With more tables than this waiting, they are looked at again only when half the bytes in flight are answered.
+const FEW_TABLES: usize = 64;
+
+impl Subscriber {
+    /// Everything that may be sent now.
+    pub(super) fn round(&mut self, state: &State) -> Vec<Response> {
+        let mut out = Vec::new();
+        self.clusters(state, &mut out);
+        self.endpoints(state, &mut out);
+        self.secrets(state, &mut out);
+        self.listeners(state, &mut out);
+        self.one_each(ResourceType::ExtensionConfig, state, &mut out);
+        self.one_each(ResourceType::Route, state, &mut out);
+        self.cluster_removals(state, &mut out);
+        out
+    }
+
+    /// Additions and changes, each response followed by what its clusters wait for. Never held back by ACKs: Envoy
+    /// withholds those of CDS while any cluster warms.
+    fn clusters(&mut self, state: &State, out: &mut Vec<Response>) {
+        let kind = ResourceType::Cluster;
+        let names = std::mem::take(&mut self.table_mut(kind).dirty);
+        let (resources, removed) = self.targets(kind, &names, state);
+        // Listeners are asked for when the clusters of the first answer are warm: it must hold all of them.
+        let limit = if self.table(kind).responses == 0 { usize::MAX } else { RESPONSE_BYTES };
+        for chunk in chunks(resources, limit, usize::MAX) {
+            self.send(kind, chunk.clone(), vec![], state, out);
+            self.companions(&chunk, state, out);
+        }
+        if !removed.is_empty() || self.table(kind).answer_due {
+            self.send(kind, vec![], removed, state, out);
+        }
+    }
+
+    /// Endpoints and secrets of clusters that were just sent, even when unchanged: a changed cluster warms until it is
+    /// sent its assignment again, and Envoy does not ask for a name it is subscribed to.
+    fn companions(&mut self, clusters: &[Arc<Resource>], state: &State, out: &mut Vec<Response>) {
+        let mut endpoints = BTreeSet::new();
+        let mut secrets = BTreeSet::new();
+        for cluster in clusters {
+            for (kind, name) in cluster.companions.iter() {
+                let names = if *kind == ResourceType::Secret { &mut secrets } else { &mut endpoints };
+                names.insert(name.clone());
+                self.table_mut(*kind).add_companion(name);
+            }
+            self.release_companions(&cluster.name);
+            if !cluster.companions.is_empty() {
+                self.companions.insert(cluster.name.clone(), cluster.companions.clone());
+            }
+        }
+        endpoints.retain(|name| !self.table(ResourceType::Endpoint).is_refused(state, name));
+        secrets.retain(|name| !self.table(ResourceType::Secret).is_refused(state, name));
+        self.send_endpoints(&endpoints, state, out);
+        self.send_secrets(&secrets, state, out);
+    }
+
+    fn release_companions(&mut self, cluster: &str) {
+        if let Some(companions) = self.companions.remove(cluster) {
+            companions.iter().for_each(|(kind, name)| self.table_mut(*kind).drop_companion(name));
+        }
+    }
+
+    fn endpoints(&mut self, state: &State, out: &mut Vec<Response>) {
+        let names = self.ungated(ResourceType::Endpoint, state);
+        self.send_endpoints(&names, state, out);
+    }
+
+    fn secrets(&mut self, state: &State, out: &mut Vec<Response>) {
+        let names = self.ungated(ResourceType::Secret, state);
+        self.send_secrets(&names, state, out);
+    }
+
+    /// The dirty names of a cheap type that may go out now: all of them, unless many are unanswered.
+    fn ungated(&self, kind: ResourceType, state: &State) -> BTreeSet<Arc<str>> {
+        let table = self.table(kind);
+        let (mut bytes, mut names) = (table.bytes_in_flight, table.names_in_flight);
+        let fits = |name: &&Arc<str>| {
+            let fits = bytes < BULK_BYTES && names < BULK_NAMES;
+            bytes += state.get(kind, name).map_or(0, |resource| resource.payload.len());
+            names += 1;
+            fits
+        };
+        table.dirty.iter().take_while(fits).cloned().collect()
+    }
+
+    fn send_endpoints(&mut self, names: &BTreeSet<Arc<str>>, state: &State, out: &mut Vec<Response>) {
+        let kind = ResourceType::Endpoint;
+        let (resources, removed) = self.targets(kind, names, state);
+        for chunk in chunks(resources, BULK_BYTES, ENDPOINTS_PER_RESPONSE) {
+            self.send(kind, chunk, vec![], state, out);
+        }
+        if !removed.is_empty() {
+            self.send(kind, vec![], removed, state, out);
+        }
+    }
+
+    /// One secret in each response: a refusal does not name it, and would keep those behind it from being applied.
+    fn send_secrets(&mut self, names: &BTreeSet<Arc<str>>, state: &State, out: &mut Vec<Response>) {
+        let kind = ResourceType::Secret;
+        let (resources, removed) = self.targets(kind, names, state);
+        for secret in resources {
+            self.send(kind, vec![secret], vec![], state, out);
+        }
+        if !removed.is_empty() {
+            self.send(kind, vec![], removed, state, out);
+        }
+    }
+
+    /// Listeners are dear for Envoy: at most one unanswered response, with whatever comes meanwhile merged.
+    fn listeners(&mut self, state: &State, out: &mut Vec<Response>) {
+        let kind = ResourceType::Listener;
+        let table = self.table_mut(kind);
+        if table.pending() > 0 || !table.answer_due && table.dirty.is_empty() {
+            return;
+        }
+        let names = std::mem::take(&mut table.dirty);
+        let (resources, removed) = self.targets(kind, &names, state);
+        self.send(kind, resources, removed, state, out);
+    }
+
+    /// Route tables and extension configurations: each in its own response, so that a refusal has one culprit; none
+    /// while one with its name is unanswered; small ones first; limited bytes in flight.
+    fn one_each(&mut self, kind: ResourceType, state: &State, out: &mut Vec<Response>) {
+        let limit = self.limits.max_bytes_in_flight;
+        let table = self.table(kind);
+        if table.dirty.is_empty() {
+            *self.passed_over.get_mut(kind) = 0;
+            return;
+        }
+        if table.dirty.len() > FEW_TABLES && table.bytes_in_flight > limit / 2 {
+            return;
+        }
+        let ready = table.dirty.iter().filter(|name| !table.in_flight(name));
+        let size = |name: &Arc<str>| state.get(kind, name).map_or(0, |resource| resource.payload.len());
+        let mut ready: Vec<(usize, Arc<str>)> = ready.map(|name| (size(name), name.clone())).collect();
+        ready.sort_unstable();
+        let starved = *self.passed_over.get(kind) >= PATIENCE;
+        if starved {
+            // The largest first, as soon as nothing is in flight.
+            ready.reverse();
+        }
+        let (mut passed_over, mut sent) = (false, false);
+        for (len, name) in ready {
+            let in_flight = self.table(kind).bytes_in_flight;
+            if in_flight > 0 && (starved || in_flight + len > limit) {
+                passed_over = true;
+                break;
+            }
+            sent = true;
+            match self.table(kind).target(state, &name) {
+                Target::Resource(resource) => self.send(kind, vec![resource], vec![], state, out),
+                Target::Removal => self.send(kind, vec![], vec![name], state, out),
+            }
+        }
+        let rounds = self.passed_over.get_mut(kind);
+        *rounds = if passed_over && !(starved && sent) { rounds.saturating_add(1) } else { 0 };
+    }
+
+    /// Clusters leave alone, when all that could name them is acknowledged without them. Those that were refused and
+    /// never lived leave at once: nothing can use them, and Envoy's warming list would keep them.
+    fn cluster_removals(&mut self, state: &State, out: &mut Vec<Response>) {
+        let kind = ResourceType::Cluster;
+        let mut names = std::mem::take(&mut self.table_mut(kind).doomed);
+        if self.settled_in() {
+            let users = [ResourceType::Listener, ResourceType::ExtensionConfig, ResourceType::Route];
+            let oldest = users.into_iter().filter_map(|user| self.table(user).horizon.oldest()).min();
+            let free = |batch: u64| oldest.is_none_or(|oldest| batch < oldest);
+            names.extend(
+                self.table(kind).leaving.iter().filter(|(_, batch)| free(**batch)).map(|(name, _)| name.clone()),
+            );
+        }
+        if !names.is_empty() {
+            names.iter().for_each(|name| self.release_companions(name));
+            self.send(kind, vec![], names.into_iter().collect(), state, out);
+        }
+    }
+
+    /// What to send for each name: resources, or the removal of the name.
+    fn targets(
+        &self,
+        kind: ResourceType,
+        names: &BTreeSet<Arc<str>>,
+        state: &State,
+    ) -> (Vec<Arc<Resource>>, Vec<Arc<str>>) {
+        let (mut resources, mut removed) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            match self.table(kind).target(state, name) {
+                Target::Resource(resource) => resources.push(resource),
+                Target::Removal => removed.push(name.clone()),
+            }
+        }
+        (resources, removed)
+    }
+
+    fn send(
+        &mut self,
+        kind: ResourceType,
+        resources: Vec<Arc<Resource>>,
+        removed: Vec<Arc<str>>,
+        state: &State,
+        out: &mut Vec<Response>,
+    ) {
+        self.last_nonce += 1;
+        let response = Response { kind, nonce: self.last_nonce, batch: state.batch(), resources, removed };
+        self.table_mut(kind).book(&response);
+        out.push(response);
+    }
+}
+
+/// Cuts a list of resources into responses; no resource is too large for one of its own.
+fn chunks(resources: Vec<Arc<Resource>>, max_bytes: usize, max_count: usize) -> Vec<Vec<Arc<Resource>>> {
+    let mut chunks: Vec<Vec<Arc<Resource>>> = Vec::new();
+    let mut bytes = 0;
+    for resource in resources {
+        let len = resource.payload.len();
+        match chunks.last_mut() {
+            Some(last) if bytes + len <= max_bytes && last.len() < max_count => {
+                bytes += len;
+                last.push(resource);
+            }
+            _ => {
+                bytes = len;
+                chunks.push(vec![resource]);
+            }
+        }
+    }
+    chunks
+}
