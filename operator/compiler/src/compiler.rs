@@ -1,0 +1,398 @@
+//! One batch: inputs, then every stage once.
+
+use crate::change::{Change, Outcome, WantedChanges, WantedName};
+use crate::db::{Db, is_listed};
+use crate::incr::Reads;
+use crate::index;
+use crate::object::{Body, Object};
+use crate::options::Options;
+use crate::stage::list::ListState;
+use crate::stage::placement::ListClass;
+use crate::stage::settings::Slice;
+use crate::stage::{attach, endpoint, group, host, listener, parsed, placement, rule, settings, source, tls, upstream, verdict};
+use ahash::AHashMap;
+use ir::{Kind, ListId, ObjectKey, ProtoVariant, RouteGroup, RowChanges, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// The compiler: a pure function from inputs to rows and verdicts that keeps its tables between calls.
+///
+/// It remembers nothing that its inputs do not say: an empty compiler that gets the same objects, retained versions and
+/// refusals in one batch comes to the same rows.
+pub struct Compiler {
+    db: Db,
+    /// What each group put into the lists.
+    listed: AHashMap<Arc<str>, (Arc<RouteGroup>, Arc<[ListClass]>)>,
+}
+
+/// Collects what one batch changes.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) groups: BTreeSet<Arc<str>>,
+    pub(crate) lists: BTreeSet<Arc<str>>,
+    pub(crate) wanted: BTreeMap<WantedName, bool>,
+    pub(crate) retain: BTreeSet<ObjectKey>,
+    pub(crate) rows: RowKeys,
+    panics: u32,
+    rows_run: u32,
+}
+
+/// Keys of rows that left the compiler's tables differently than they were.
+#[derive(Default)]
+pub(crate) struct RowKeys {
+    pub(crate) listeners: BTreeMap<Arc<str>, ObjectKey>,
+    pub(crate) tables: BTreeMap<Arc<str>, attach::ChainId>,
+    pub(crate) lists: BTreeSet<ListId>,
+    pub(crate) clusters: BTreeMap<Arc<str>, Option<Arc<upstream::Upstream>>>,
+    pub(crate) endpoints: BTreeMap<Arc<str>, endpoint::EndpointKey>,
+    pub(crate) secrets: BTreeMap<Arc<str>, tls::SdsKey>,
+    pub(crate) verdicts: BTreeSet<ObjectKey>,
+}
+
+/// Re-runs the dirty rows of a table. Gives the keys whose rows differ now, with the rows they had.
+macro_rules! pass {
+    ($self:ident, $batch:ident, $table:ident, $row:expr) => {{
+        let mut changed = Vec::new();
+        for (key, slot, node) in $self.db.$table.take_dirty(&$self.db.graph) {
+            let reads = Reads::default();
+            let db = &$self.db;
+            // A row function that panics is a defect; it costs its row and nothing else.
+            let row = catch_unwind(AssertUnwindSafe(|| $row(db, &reads, &key))).unwrap_or_else(|_| {
+                $batch.panics += 1;
+                None
+            });
+            $batch.rows_run += 1;
+            if let Some(old) = $self.db.$table.finish(&$self.db.graph, slot, node, reads, row) {
+                changed.push((key, old));
+            }
+        }
+        changed
+    }};
+}
+
+impl Compiler {
+    /// A compiler without inputs. Its first batch also reports what is always wanted.
+    pub fn new(options: Options) -> Self {
+        let db = Db::new(options);
+        for slice in Slice::ALL {
+            db.settings.mark(&db.graph, &slice);
+        }
+        for key in rule::probe_keys(&db.options.namespace) {
+            db.rules.mark(&db.graph, &key);
+        }
+        db.hosts.mark(&db.graph, &db.default_host_key());
+        Self { db, listed: AHashMap::new() }
+    }
+
+    /// What the environment fixed.
+    pub fn options(&self) -> &Options {
+        &self.db.options
+    }
+
+    /// Takes a batch of changes and re-runs what depends on them. The order within the batch does not matter, except
+    /// that of several changes of one input the last counts.
+    pub fn apply(&mut self, changes: Vec<Change>) -> Outcome {
+        let mut batch = Batch::default();
+        for change in changes {
+            self.input(change);
+        }
+        self.objects(&mut batch);
+        self.infrastructure(&mut batch);
+        self.routes(&mut batch);
+        self.tables(&mut batch);
+        self.destinations(&mut batch);
+        for (key, _) in pass!(self, batch, verdicts, verdict::row) {
+            batch.rows.verdicts.insert(key);
+        }
+        self.db.sweep();
+        self.outcome(batch)
+    }
+
+    fn input(&mut self, change: Change) {
+        let db = &mut self.db;
+        match change {
+            Change::Put(object) => {
+                let key = object.key.clone();
+                self.put(key, Some(object));
+            }
+            Change::Gone(key) => self.put(key, None),
+            Change::Retained(key, version) => {
+                db.retained.set(&db.graph, &key, version);
+            }
+            Change::Refusal(key, refusal) => {
+                db.refusals.set(&db.graph, &key, refusal);
+            }
+            Change::File(path, content) => {
+                db.files.set(&db.graph, &path, content);
+            }
+        }
+    }
+
+    fn put(&mut self, key: ObjectKey, object: Option<Arc<Object>>) {
+        let db = &mut self.db;
+        let bears = |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| object.config_annotation.is_some());
+        let declares = source::may_bear(key.kind) && bears(&object);
+        let Some(old) = db.objects.set(&db.graph, &key, object.clone()) else { return };
+        if key.kind.is_custom() {
+            db.source.mark(&db.graph, &key);
+        }
+        if declares || bears(&old) {
+            db.declared.mark(&db.graph, &key);
+        }
+        if key.kind == Kind::EndpointSlice {
+            let service = |object: &Option<Arc<Object>>| match object.as_ref().map(|object| &object.body) {
+                Some(Body::EndpointSlice(decoded)) => {
+                    let slice = decoded.value.as_ref().ok()?;
+                    Some((key.namespace.clone(), Arc::from(slice.service.as_str())))
+                }
+                _ => None,
+            };
+            let entry = |object| service(object).map(|service| (service, key.clone())).into_iter();
+            db.slices_of.update(&db.graph, entry(&old), entry(&object));
+        }
+    }
+
+    /// From inputs to judged objects.
+    fn objects(&mut self, batch: &mut Batch) {
+        for (key, old) in pass!(self, batch, declared, source::declared) {
+            index::declared(&mut self.db, &key, old);
+        }
+        for (key, _) in pass!(self, batch, source, source::source) {
+            self.db.parsed.mark(&self.db.graph, &key);
+            self.db.verdicts.mark(&self.db.graph, &key);
+            batch.retain.insert(key);
+        }
+        for (key, old) in pass!(self, batch, parsed, parsed::row) {
+            index::parsed(&mut self.db, &key, old);
+            batch.retain.insert(key);
+        }
+        pass!(self, batch, settings, settings::row);
+    }
+
+    /// Listeners, Hosts, and who takes whom.
+    fn infrastructure(&mut self, batch: &mut Batch) {
+        for (key, old) in pass!(self, batch, contexts, tls::context) {
+            index::context(&mut self.db, batch, &key, old);
+        }
+        for (key, old) in pass!(self, batch, hosts, host::row) {
+            index::host(&mut self.db, batch, &key, old);
+        }
+        for (key, _) in pass!(self, batch, bound, attach::bound) {
+            self.db.listeners.mark(&self.db.graph, &key);
+        }
+        for (key, old) in pass!(self, batch, attachments, attach::attachments) {
+            index::attachments(&mut self.db, &key, old);
+        }
+        pass!(self, batch, chain_owners, attach::chain_owner);
+        pass!(self, batch, domains, attach::domain);
+    }
+
+    /// Mappings, groups, and the lists that they are in.
+    fn routes(&mut self, batch: &mut Batch) {
+        for (key, old) in pass!(self, batch, rules, rule::row) {
+            index::rule(&mut self.db, &key, old);
+        }
+        for (id, old) in pass!(self, batch, groups, group::row) {
+            index::group(&mut self.db, &id, old);
+            batch.groups.insert(id);
+        }
+        for (key, old) in pass!(self, batch, classes_of, placement::class) {
+            index::class(&mut self.db, batch, &key, old);
+        }
+        for (id, _) in pass!(self, batch, placements, placement::placement) {
+            batch.groups.insert(id);
+        }
+        for id in std::mem::take(&mut batch.groups) {
+            self.place(batch, id);
+        }
+    }
+
+    /// Moves a group from the lists that it was in to those that it belongs to now.
+    fn place(&mut self, batch: &mut Batch, id: Arc<str>) {
+        let group = self.db.groups.peek(&id).and_then(|row| row.group.clone());
+        let classes = self.db.placements.peek(&id).cloned();
+        let new = group.zip(classes);
+        let old = self.listed.remove(&id);
+        if let Some((group, classes)) = &old {
+            for class in classes.iter() {
+                if let Some(list) = self.db.lists.get_mut(&class.text) {
+                    list.remove(group);
+                    batch.lists.insert(class.text.clone());
+                }
+            }
+        }
+        if let Some((group, classes)) = &new {
+            for class in classes.iter() {
+                self.db.lists.entry(class.text.clone()).or_insert_with(|| ListState::new(class)).insert(group);
+                batch.lists.insert(class.text.clone());
+            }
+        }
+        if let Some(new) = new {
+            self.listed.insert(id, new);
+        }
+    }
+
+    /// Chains, route tables, route lists, listeners.
+    fn tables(&mut self, batch: &mut Batch) {
+        for (key, old) in pass!(self, batch, bodies, attach::body) {
+            index::body(&mut self.db, &key, old);
+        }
+        for (id, _) in pass!(self, batch, populated, attach::populated) {
+            index::populated(&mut self.db, &id);
+        }
+        pass!(self, batch, chains, attach::chain);
+        for (id, old) in pass!(self, batch, tables, attach::table) {
+            index::table(&mut self.db, batch, &id, old);
+        }
+        for class in std::mem::take(&mut batch.lists) {
+            self.list(batch, &class);
+        }
+        for (key, _) in pass!(self, batch, listeners, listener::row) {
+            batch.rows.listeners.insert(key.path().into(), key);
+        }
+    }
+
+    /// Brings the lists of one class up to date, in those variants that a table uses.
+    fn list(&mut self, batch: &mut Batch, class: &Arc<str>) {
+        let mut used = false;
+        for variant in [ProtoVariant::AsIs, ProtoVariant::Secure, ProtoVariant::Insecure] {
+            let id = ListId { class: class.clone(), variant };
+            let in_use = self.db.list_users.peek(&id).is_some();
+            used |= in_use;
+            let list = self.db.lists.get_mut(class).filter(|_| in_use).map(|list| Arc::new(list.list(variant)));
+            if self.db.route_lists.set(&self.db.graph, &id, list).is_some() {
+                batch.rows.lists.insert(id);
+            }
+        }
+        if !used && self.db.lists.get(class).is_some_and(ListState::is_empty) {
+            self.db.lists.remove(class);
+        }
+    }
+
+    /// Clusters, endpoints, certificates.
+    fn destinations(&mut self, batch: &mut Batch) {
+        for (key, old) in pass!(self, batch, upstreams, upstream::row) {
+            index::upstream(&mut self.db, batch, &key, old);
+        }
+        pass!(self, batch, backends, upstream::backend);
+        for (key, _) in pass!(self, batch, endpoints, endpoint::row) {
+            batch.rows.endpoints.insert(endpoint::name(&key), key);
+        }
+        for (key, _) in pass!(self, batch, sds, tls::sds) {
+            batch.rows.secrets.insert(key.name(), key);
+        }
+    }
+
+    fn outcome(&mut self, batch: Batch) -> Outcome {
+        let db = &self.db;
+        let keys = batch.rows;
+        let rows = RowChanges {
+            listeners: keys.listeners.into_iter().map(|(name, key)| (name, db.listeners.peek(&key).cloned())).collect(),
+            tables: keys.tables.into_iter().map(|(name, id)| self.table_row(name, &id)).collect(),
+            lists: keys.lists.into_iter().map(|id| (id.clone(), db.route_lists.peek(&id).cloned())).collect(),
+            clusters: keys
+                .clusters
+                .into_iter()
+                .map(|(name, key)| (name, key.and_then(|key| db.upstreams.peek(&key).cloned())))
+                .collect(),
+            endpoints: keys.endpoints.into_iter().map(|(name, key)| (name, db.endpoints.peek(&key).cloned())).collect(),
+            secrets: keys
+                .secrets
+                .into_iter()
+                .map(|(name, key)| (name, db.sds.peek(&key).and_then(|row| row.secret.clone())))
+                .collect(),
+        };
+        let verdicts = keys.verdicts.into_iter().map(|key| (key.clone(), db.verdicts.peek(&key).cloned())).collect();
+        let mut wanted = WantedChanges::default();
+        for (name, added) in batch.wanted {
+            if added { wanted.added.push(name) } else { wanted.removed.push(name) }
+        }
+        let retain = batch.retain.into_iter().filter_map(|key| {
+            let accepted = db.parsed.peek(&key).is_some_and(|row| row.accepted);
+            match db.source.peek(&key) {
+                Some(source) if accepted => Some((key, Some(source.object.clone()))),
+                Some(_) => None,
+                None => Some((key, None)),
+            }
+        });
+        Outcome { rows, verdicts, wanted, retain: retain.collect(), panics: batch.panics, rows_run: batch.rows_run }
+    }
+
+    /// A chain that changed its owner has a table under another name; the row under the former name is gone.
+    fn table_row(&self, name: Arc<str>, id: &attach::ChainId) -> (Arc<str>, ir::Row<ir::RouteTable>) {
+        let row = self.db.tables.peek(id).filter(|table| table.name == name).cloned();
+        (name, row)
+    }
+
+    /// All rows, as an empty renderer would have to get them.
+    pub fn rows(&self) -> RowChanges {
+        let db = &self.db;
+        let mut rows = RowChanges {
+            listeners: db.listeners.iter().map(|(_, row)| (row.name.clone(), Some(row.clone()))).collect(),
+            tables: db.tables.iter().map(|(_, row)| (row.name.clone(), Some(row.clone()))).collect(),
+            lists: db.route_lists.iter().map(|(id, row)| (id, Some(row.clone()))).collect(),
+            clusters: db.upstreams.iter().map(|(_, row)| (row.name.clone(), Some(row.clone()))).collect(),
+            endpoints: db.endpoints.iter().map(|(_, row)| (row.name.clone(), Some(row.clone()))).collect(),
+            secrets: db.sds.iter().filter_map(|(key, row)| Some((key.name(), Some(row.secret.clone()?)))).collect(),
+        };
+        rows.listeners.sort_by(|left, right| left.0.cmp(&right.0));
+        rows.tables.sort_by(|left, right| left.0.cmp(&right.0));
+        rows.lists.sort_by(|left, right| left.0.cmp(&right.0));
+        rows.clusters.sort_by(|left, right| left.0.cmp(&right.0));
+        rows.endpoints.sort_by(|left, right| left.0.cmp(&right.0));
+        rows.secrets.sort_by(|left, right| left.0.cmp(&right.0));
+        rows
+    }
+
+    /// All judgements, sorted by object.
+    pub fn verdicts(&self) -> Vec<Arc<Verdict>> {
+        let mut all: Vec<Arc<Verdict>> = self.db.verdicts.iter().map(|(_, row)| row.clone()).collect();
+        all.sort_by(|left, right| left.about.cmp(&right.about));
+        all
+    }
+
+    /// The object in force for a key: from a resource or an annotation.
+    pub fn object(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        self.db.source.peek(key).map(|source| source.object.clone())
+    }
+
+    /// Mappings that make a cluster necessary, sorted.
+    pub fn users_of_cluster(&self, name: &str) -> Vec<ObjectKey> {
+        let upstreams = self.db.upstreams.iter().filter(|(_, row)| *row.name == *name);
+        let groups = upstreams.filter_map(|(key, _)| self.db.upstream_users.peek(&key)).flatten();
+        let mut users: Vec<ObjectKey> =
+            groups.filter_map(|id| self.db.members.peek(id)).flatten().filter(|key| !verdict::is_probe(key)).cloned().collect();
+        users.sort();
+        users.dedup();
+        users
+    }
+
+    /// Hosts and TLSContexts that name an SDS resource, sorted.
+    pub fn users_of_secret(&self, name: &str) -> Vec<ObjectKey> {
+        let keys = self.db.sds.iter().filter(|(key, _)| *key.name() == *name);
+        let mut users: Vec<ObjectKey> = keys.filter_map(|(key, _)| self.db.sds_users.peek(&key)).flatten().cloned().collect();
+        users.sort();
+        users.dedup();
+        users
+    }
+
+    /// A Listener and the Hosts on it, by the name of the Envoy listener.
+    pub fn objects_of_listener(&self, name: &str) -> Vec<ObjectKey> {
+        let Some((key, _)) = self.db.listeners.iter().find(|(_, row)| *row.name == *name) else { return Vec::new() };
+        let mut objects: Vec<ObjectKey> = self.db.attachments.iter().filter(|(_, attached)| attached.chains.iter().any(|chain| chain.0 == key)).map(|(host, _)| host).collect();
+        objects.push(key);
+        objects.sort();
+        objects
+    }
+
+    /// Rows that exist or are looked at; what memory follows.
+    pub fn nodes(&self) -> usize {
+        self.db.graph.len()
+    }
+
+    /// Whether an object of that kind can be read as a whole by a row.
+    pub fn is_listed(kind: Kind) -> bool {
+        is_listed(kind)
+    }
+}

@@ -1,0 +1,225 @@
+//! Who read whom.
+
+use ahash::AHashSet;
+use smallvec::SmallVec;
+use std::cell::RefCell;
+
+/// One row, present or absent, of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+/// What a row function looked at, in the order in which it did.
+#[derive(Default)]
+pub struct Reads(RefCell<SmallVec<[NodeId; 16]>>);
+
+impl Reads {
+    pub(super) fn record(&self, node: NodeId) {
+        self.0.borrow_mut().push(node);
+    }
+
+    fn into_sorted(self) -> SmallVec<[NodeId; 16]> {
+        let mut nodes = self.0.into_inner();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// Hot rows (a Module slice that every route reads) have thousands of readers, most rows have two.
+enum Readers {
+    Few(SmallVec<[NodeId; 4]>),
+    Many(AHashSet<NodeId>),
+}
+
+const FEW: usize = 24;
+
+impl Readers {
+    fn insert(&mut self, node: NodeId) {
+        match self {
+            Readers::Few(nodes) if nodes.len() < FEW => nodes.push(node),
+            Readers::Few(nodes) => {
+                let mut set: AHashSet<NodeId> = nodes.iter().copied().collect();
+                set.insert(node);
+                *self = Readers::Many(set);
+            }
+            Readers::Many(set) => {
+                set.insert(node);
+            }
+        }
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        match self {
+            Readers::Few(nodes) => {
+                if let Some(at) = nodes.iter().position(|reader| *reader == node) {
+                    nodes.swap_remove(at);
+                }
+            }
+            Readers::Many(set) => {
+                set.remove(&node);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Readers::Few(nodes) => nodes.is_empty(),
+            Readers::Many(set) => set.is_empty(),
+        }
+    }
+
+    fn to_vec(&self) -> SmallVec<[NodeId; 32]> {
+        match self {
+            Readers::Few(nodes) => nodes.iter().copied().collect(),
+            Readers::Many(set) => set.iter().copied().collect(),
+        }
+    }
+}
+
+struct Node {
+    table: u8,
+    slot: u32,
+    dirty: bool,
+    readers: Readers,
+    reads: Box<[NodeId]>,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    /// Per table: slots to re-run.
+    dirty: Vec<Vec<u32>>,
+    /// Per table: slots that may have become unreachable.
+    orphans: Vec<Vec<u32>>,
+}
+
+/// The dependency graph of all tables. Interior mutability, because looking at an absent row has to remember it.
+pub struct Graph {
+    inner: RefCell<Inner>,
+}
+
+impl Graph {
+    /// A graph for that many tables.
+    pub fn new(tables: usize) -> Self {
+        let mut inner = Inner::default();
+        inner.dirty.resize_with(tables, Vec::new);
+        inner.orphans.resize_with(tables, Vec::new);
+        Self { inner: RefCell::new(inner) }
+    }
+
+    pub(super) fn allocate(&self, table: u8, slot: u32) -> NodeId {
+        let inner = &mut *self.inner.borrow_mut();
+        let node = Node { table, slot, dirty: false, readers: Readers::Few(SmallVec::new()), reads: Box::default() };
+        if let Some(id) = inner.free.pop() {
+            if let Some(place) = inner.nodes.get_mut(id as usize) {
+                *place = node;
+            }
+            return NodeId(id);
+        }
+        inner.nodes.push(node);
+        NodeId((inner.nodes.len() - 1) as u32)
+    }
+
+    /// Marks a row for re-running in this batch.
+    pub(super) fn mark(&self, node: NodeId) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.mark(node);
+    }
+
+    /// Marks everybody who read the row.
+    pub(super) fn touch(&self, node: NodeId) {
+        let inner = &mut *self.inner.borrow_mut();
+        let Some(readers) = inner.nodes.get(node.0 as usize).map(|found| found.readers.to_vec()) else { return };
+        for reader in readers {
+            inner.mark(reader);
+        }
+    }
+
+    /// Replaces what a row read.
+    pub(super) fn set_reads(&self, node: NodeId, reads: Reads) {
+        let inner = &mut *self.inner.borrow_mut();
+        let new = reads.into_sorted();
+        let Some(old) = inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)) else { return };
+        if *old != *new {
+            for gone in old.iter().filter(|read| new.binary_search(read).is_err()) {
+                inner.forget_reader(*gone, node);
+            }
+            for added in new.iter().filter(|read| old.binary_search(read).is_err()) {
+                if let Some(target) = inner.nodes.get_mut(added.0 as usize) {
+                    target.readers.insert(node);
+                }
+            }
+        }
+        if let Some(found) = inner.nodes.get_mut(node.0 as usize) {
+            found.reads = if *old == *new { old } else { new.into_vec().into_boxed_slice() };
+        }
+    }
+
+    /// The slots of a table that have to be re-run; they count as clean from here on.
+    pub(super) fn take_dirty(&self, table: u8) -> Vec<u32> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.dirty.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn clean(&self, node: NodeId) {
+        if let Some(found) = self.inner.borrow_mut().nodes.get_mut(node.0 as usize) {
+            found.dirty = false;
+        }
+    }
+
+    pub(super) fn suspect(&self, table: u8, slot: u32) {
+        if let Some(list) = self.inner.borrow_mut().orphans.get_mut(table as usize) {
+            list.push(slot);
+        }
+    }
+
+    pub(super) fn take_orphans(&self, table: u8) -> Vec<u32> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.orphans.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn is_unread(&self, node: NodeId) -> bool {
+        self.inner.borrow().nodes.get(node.0 as usize).is_none_or(|found| found.readers.is_empty() && !found.dirty)
+    }
+
+    pub(super) fn release(&self, node: NodeId) {
+        let inner = &mut *self.inner.borrow_mut();
+        let reads = inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)).unwrap_or_default();
+        for read in reads.iter() {
+            inner.forget_reader(*read, node);
+        }
+        inner.free.push(node.0);
+    }
+
+    /// Rows that exist or are looked at; for memory tests.
+    pub fn len(&self) -> usize {
+        let inner = self.inner.borrow();
+        inner.nodes.len() - inner.free.len()
+    }
+}
+
+impl Inner {
+    fn mark(&mut self, node: NodeId) {
+        let Some(found) = self.nodes.get_mut(node.0 as usize) else { return };
+        if found.dirty {
+            return;
+        }
+        found.dirty = true;
+        let (table, slot) = (found.table, found.slot);
+        if let Some(list) = self.dirty.get_mut(table as usize) {
+            list.push(slot);
+        }
+    }
+
+    fn forget_reader(&mut self, read: NodeId, reader: NodeId) {
+        let Some(target) = self.nodes.get_mut(read.0 as usize) else { return };
+        target.readers.remove(reader);
+        if target.readers.is_empty() {
+            let (table, slot) = (target.table, target.slot);
+            if let Some(list) = self.orphans.get_mut(table as usize) {
+                list.push(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Objects as they come in.
+
+use crate::parse::Labels;
+use api::{Decoded, Spec};
+use ir::{Kind, ObjectKey, Problem, ProblemKind};
+use serde_json::Value;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What an object says, decoded once. A body that does not decode is a value with a problem.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// One of the fourteen kinds.
+    Custom(Decoded<Spec>),
+    /// A kind of the group in another API version; nothing is read from it.
+    OtherVersion(Arc<str>),
+    /// A core Service.
+    Service(Decoded<api::core::Service>),
+    /// An EndpointSlice.
+    EndpointSlice(Decoded<api::core::EndpointSlice>),
+    /// A core Secret.
+    Secret(Decoded<api::core::Secret>),
+    /// A Namespace; only its labels count.
+    Namespace,
+    /// A kind that is known only as the bearer of annotations (Ingress).
+    Bearer,
+}
+
+/// An object without status, resource version and managed fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its identity.
+    pub key: ObjectKey,
+    /// `metadata.generation`; 0 when it has none.
+    pub generation: i64,
+    /// `metadata.creationTimestamp` in seconds since 1970; 0 when it has none. Older objects win conflicts.
+    pub created: i64,
+    /// `metadata.uid`; empty when it has none.
+    pub uid: Arc<str>,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// The annotation `getambassador.io/config`, which holds further objects.
+    pub config_annotation: Option<Arc<str>>,
+    /// `spec.ambassador_id`, readable even where the rest does not decode; `None` when absent.
+    pub ambassador_id: Option<Vec<Arc<str>>>,
+    /// The rest.
+    pub body: Body,
+    /// Hash of everything above but generation: tells versions apart where there are no generations.
+    pub fingerprint: u64,
+}
+
+impl Object {
+    /// An object from its JSON form, as read from a file or annotation.
+    ///
+    /// `None` for kinds that are not read. A kind that is read but whose metadata is unusable is a problem about the
+    /// name that it seems to have. Objects without namespace get `default_namespace`.
+    pub fn from_value(value: &Value, default_namespace: &str) -> Result<Option<Object>, Box<Problem>> {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let Some(kind) = text("/kind").and_then(|kind| kind.parse::<Kind>().ok()) else { return Ok(None) };
+        let api_version = text("/apiVersion").unwrap_or_default();
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        if group != kind_group(kind) {
+            return Ok(None);
+        }
+        let namespace = match kind {
+            Kind::Namespace | Kind::IngressClass => "",
+            _ => text("/metadata/namespace").filter(|namespace| !namespace.is_empty()).unwrap_or(default_namespace),
+        };
+        let name = text("/metadata/name").unwrap_or_default();
+        let key = ObjectKey::new(kind, namespace, name);
+        if name.is_empty() || name.len() > 253 || namespace.len() > 63 {
+            return Err(Box::new(Problem::refused(&key, "metadata.name", ProblemKind::Malformed, "the object has no usable name")));
+        }
+        let labels = value.pointer("/metadata/labels").and_then(Value::as_object).map(labels_of).unwrap_or_default();
+        let config_annotation = value
+            .pointer("/metadata/annotations")
+            .and_then(|annotations| annotations.get("getambassador.io/config"))
+            .and_then(Value::as_str)
+            .map(Arc::from);
+        let spec = value.get("spec").unwrap_or(&Value::Null);
+        let body = match kind {
+            Kind::Service => Body::Service(api::core::Service::decode(value)),
+            Kind::EndpointSlice => Body::EndpointSlice(api::core::EndpointSlice::decode(value)),
+            Kind::Secret => Body::Secret(api::core::Secret::decode(value)),
+            Kind::Namespace => Body::Namespace,
+            Kind::Ingress | Kind::IngressClass => Body::Bearer,
+            _ if version != "v3alpha1" => Body::OtherVersion(version.into()),
+            _ => Body::Custom(api::decode_kind(kind.name(), spec)),
+        };
+        let fingerprint = fingerprint(value);
+        Ok(Some(Object {
+            key,
+            generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
+            created: text("/metadata/creationTimestamp").map(parse_time).unwrap_or(0),
+            uid: text("/metadata/uid").unwrap_or_default().into(),
+            labels: Arc::new(labels),
+            config_annotation,
+            ambassador_id: ambassador_id(spec),
+            body,
+            fingerprint,
+        }))
+    }
+}
+
+fn kind_group(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service | Kind::Secret | Kind::Namespace => "",
+        Kind::EndpointSlice => "discovery.k8s.io",
+        Kind::Ingress | Kind::IngressClass => "networking.k8s.io",
+        _ => "getambassador.io",
+    }
+}
+
+/// A list, or a single text as older versions allow; both spellings of the name.
+fn ambassador_id(spec: &Value) -> Option<Vec<Arc<str>>> {
+    match spec.get("ambassador_id").or_else(|| spec.get("ambassadorId"))? {
+        Value::String(id) => Some(vec![id.as_str().into()]),
+        Value::Array(ids) => Some(ids.iter().filter_map(Value::as_str).map(Arc::from).collect()),
+        _ => None,
+    }
+}
+
+/// Only what the gateway reads counts: status, resource version, managed fields and foreign annotations do not.
+fn fingerprint(value: &Value) -> u64 {
+    let mut text = String::new();
+    for part in ["/apiVersion", "/spec", "/data", "/stringData", "/type", "/metadata/labels", "/ports", "/endpoints", "/addressType"] {
+        text.push_str(part);
+        if let Some(found) = value.pointer(part) {
+            text.push_str(&found.to_string());
+        }
+    }
+    if let Some(found) = value.pointer("/metadata/annotations/getambassador.io~1config") {
+        text.push_str(&found.to_string());
+    }
+    xxh3_64(text.as_bytes())
+}
+
+pub(crate) fn labels_of(map: &serde_json::Map<String, Value>) -> Labels {
+    map.iter().filter_map(|(name, value)| Some((Arc::from(name.as_str()), Arc::from(value.as_str()?)))).collect()
+}
+
+/// Seconds since 1970 of an RFC 3339 time in UTC, the only form the API server writes; 0 when it is anything else.
+fn parse_time(text: &str) -> i64 {
+    let number = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<i64>().ok());
+    let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return 0 };
+    let (Some(hour), Some(minute), Some(second)) = (number(11..13), number(14..16), number(17..19)) else { return 0 };
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !text.ends_with('Z') {
+        return 0;
+    }
+    // Days from the civil date, with March as the first month of the year, so that leap days come last.
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 1;
+    (days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_time;
+
+    #[test]
+    fn times_are_seconds_since_1970() {
+        assert_eq!(parse_time("1970-01-01T00:00:00Z"), 0);
+        assert_eq!(parse_time("2026-11-21T14:00:00Z"), 1_795_269_600);
+        assert_eq!(parse_time("2000-02-29T23:59:59Z"), 951_868_799);
+        assert_eq!(parse_time("yesterday"), 0);
+    }
+}

@@ -1,0 +1,36 @@
+//! What the environment fixes for the life of the process.
+
+use std::sync::Arc;
+
+/// Installation-wide inputs. Defaults are upstream's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `AMBASSADOR_ID`
+    pub ambassador_id: Arc<str>,
+    /// `AMBASSADOR_NAMESPACE`
+    pub namespace: Arc<str>,
+    /// `AMBASSADOR_SINGLE_NAMESPACE`: only objects of the own namespace count.
+    pub single_namespace: bool,
+    /// `AMBASSADOR_CERTS_SINGLE_NAMESPACE`: only Secrets of the own namespace count.
+    pub certs_single_namespace: bool,
+    /// `AMBASSADOR_ENVOY_BIND_ADDRESS`
+    pub bind_address: Arc<str>,
+    /// `DISABLE_STRICT_LABEL_SELECTORS`: one matching label is enough, and so is either criterion.
+    pub loose_selectors: bool,
+    /// Test hook, never set in production: what Envoy refuses in header values and rewrites is let through.
+    pub unchecked: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ambassador_id: "default".into(),
+            namespace: "default".into(),
+            single_namespace: false,
+            certs_single_namespace: false,
+            bind_address: "0.0.0.0".into(),
+            loose_selectors: false,
+            unchecked: false,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Endpoint sets: the only rows that an endpoint edit touches.
+
+use crate::db::Db;
+use crate::incr::Reads;
+use crate::object::Body;
+use ir::{Endpoint, EndpointHealth, EndpointSet, Kind, ObjectKey};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Namespace, Service, port.
+pub type EndpointKey = (Arc<str>, Arc<str>, u16);
+
+/// The EDS name.
+pub fn name(key: &EndpointKey) -> Arc<str> {
+    format!("k8s/{}/{}/{}", key.0, key.1, key.2).into()
+}
+
+/// The key of an EDS name that [`name`] made.
+pub fn parse_name(name: &str) -> Option<EndpointKey> {
+    let mut parts = name.strip_prefix("k8s/")?.split('/');
+    let (namespace, service, port) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((namespace.into(), service.into(), port.parse().ok()?))
+}
+
+/// Row of `endpoints`: the ready addresses of all slices of a Service, and if there are none, those that are
+/// terminating but still serve (KEP-1669).
+pub fn row(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<Arc<EndpointSet>> {
+    db.endpoint_users.get(&db.graph, reads, key)?;
+    let (namespace, service, port) = key;
+    let port_names = port_names(db, reads, namespace, service, *port);
+    let mut healthy = BTreeSet::new();
+    let mut draining = BTreeSet::new();
+    let slices = db.slices_of.get(&db.graph, reads, &(namespace.clone(), service.clone()));
+    for slice_key in slices.into_iter().flatten() {
+        let Some(object) = db.objects.get(&db.graph, reads, slice_key) else { continue };
+        let Body::EndpointSlice(decoded) = &object.body else { continue };
+        let Ok(slice) = &decoded.value else { continue };
+        let ports = slice.ports.iter().filter(|found| port_names.contains(&found.name));
+        let ports: Vec<u16> = ports.filter_map(|found| found.port).collect();
+        for endpoint in &slice.endpoints {
+            let health = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
+                (true, _) => EndpointHealth::Healthy,
+                (false, true) => EndpointHealth::Draining,
+                (false, false) => continue,
+            };
+            let zone: Arc<str> = endpoint.zone.as_deref().unwrap_or_default().into();
+            for address in endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok()) {
+                let set = if health == EndpointHealth::Healthy { &mut healthy } else { &mut draining };
+                set.extend(ports.iter().map(|port| Endpoint { address, port: *port, health, zone: zone.clone() }));
+            }
+        }
+    }
+    let chosen = if healthy.is_empty() { draining } else { healthy };
+    Some(Arc::new(EndpointSet { name: name(key), endpoints: one_family(chosen) }))
+}
+
+/// A dual-stack Service has slices of both families for the same pods; IPv4 is what upstream's clusters use.
+fn one_family(endpoints: BTreeSet<Endpoint>) -> Vec<Endpoint> {
+    let has_v4 = endpoints.iter().any(|endpoint| endpoint.address.is_ipv4());
+    endpoints.into_iter().filter(|endpoint| !has_v4 || endpoint.address.is_ipv4()).collect()
+}
+
+/// Names under which the slices of this Service list the port. The slice's port number is the target port, so the
+/// Service decides by name which of them belongs to the port that was asked for.
+fn port_names(db: &Db, reads: &Reads, namespace: &Arc<str>, service: &Arc<str>, port: u16) -> BTreeSet<String> {
+    let key = ObjectKey::new(Kind::Service, namespace.clone(), service.clone());
+    let object = db.objects.get(&db.graph, reads, &key);
+    let Some(Body::Service(decoded)) = object.map(|object| &object.body) else { return BTreeSet::new() };
+    let Ok(found) = &decoded.value else { return BTreeSet::new() };
+    found.ports.iter().filter(|candidate| candidate.port == port).map(|candidate| candidate.name.clone()).collect()
+}
+
+impl Db {
+    /// Whether any EndpointSlice belongs to that Service.
+    pub fn has_slices(&self, reads: &Reads, namespace: &Arc<str>, service: &Arc<str>) -> bool {
+        self.slices_of.get(&self.graph, reads, &(namespace.clone(), service.clone())).is_some()
+    }
+}

@@ -1,0 +1,193 @@
+//! Mappings that want the same requests.
+
+use crate::db::Db;
+use crate::incr::Reads;
+use crate::parse::{HostCondition, Labels};
+use crate::stage::rule::{self, Rule};
+use crate::stage::upstream::{self, Upstream};
+use ir::{Action, Effect, HeaderEdits, HeaderValue, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A group and what decides where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupRow {
+    /// For the renderer; `None` when nothing but shadows is in it.
+    pub group: Option<Arc<RouteGroup>>,
+    /// Host condition.
+    pub host: HostCondition,
+    /// Labels of all members together.
+    pub labels: Arc<Labels>,
+    /// One of its members is a built-in route, so every Host has it.
+    pub probe: bool,
+    /// Whether a member asks for `x-forwarded-proto`.
+    pub asks_proto: bool,
+    /// Clusters that it needs.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Findings about members.
+    pub problems: Vec<Problem>,
+}
+
+struct Member<'a> {
+    key: &'a ObjectKey,
+    rule: &'a Arc<Rule>,
+}
+
+/// Row of `groups`.
+pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
+    let keys = db.members.get(&db.graph, reads, id)?;
+    let mut members: Vec<Member> = Vec::with_capacity(keys.len());
+    for key in keys {
+        if let Some(rule) = db.rules.get(&db.graph, reads, key)
+            && !rule.problems.iter().any(|problem| problem.effect == Effect::Refused)
+        {
+            members.push(Member { key, rule });
+        }
+    }
+    let mut problems = Vec::new();
+    // Conflicts go to the older object; within one age upstream's order decides.
+    members.sort_by(|left, right| {
+        (left.rule.created, &left.rule.load_key, left.key).cmp(&(right.rule.created, &right.rule.load_key, right.key))
+    });
+    let members = agreeing(members, &mut problems);
+    let first = members.first()?;
+    let mut order = first.rule.order.clone();
+    let mut labels = Labels::new();
+    for member in &members {
+        order = order.min(member.rule.order.clone());
+        labels.extend(member.rule.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    let (first_rule, probe) = (first.rule.clone(), members.iter().any(|member| member.rule.probe));
+    let asks_proto = members.iter().any(|member| {
+        member.rule.matches.headers.iter().any(|header| header.name.eq_ignore_ascii_case("x-forwarded-proto"))
+    });
+    for member in &members {
+        problems.extend(rule::closed_problem(db, reads, member.key, member.rule));
+    }
+    let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.shadow).collect();
+    ordinary.sort_by(|left, right| (&left.rule.load_key, left.key).cmp(&(&right.rule.load_key, right.key)));
+    let mut routes = shares(&ordinary, &mut problems);
+    for (route, member) in routes.iter_mut().zip(by_emission(&ordinary)) {
+        if let (Action::Forward(forward), Some(upstream)) = (&mut route.action, &member.rule.upstream) {
+            forward.cluster = upstream::cluster_name(db, reads, upstream);
+        }
+    }
+    let upstreams = ordinary.iter().filter_map(|member| member.rule.upstream.clone()).collect();
+    let group = (!routes.is_empty()).then(|| {
+        let matches = first_rule.matches.clone();
+        Arc::new(RouteGroup { id: id.clone(), order, matches, headers: merged_headers(&ordinary), routes })
+    });
+    Some(Arc::new(GroupRow { group, host: first_rule.host.clone(), labels: Arc::new(labels), probe, asks_proto, upstreams, problems }))
+}
+
+/// Those that can share a group with the first. The others are refused, each with the field that differs.
+fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Member<'a>> {
+    let mut accepted: Vec<Member<'a>> = Vec::with_capacity(members.len());
+    for member in members {
+        let Some(first) = accepted.first() else {
+            accepted.push(member);
+            continue;
+        };
+        let newcomer = member.rule.agreement.iter().zip(&first.rule.agreement);
+        let differs = newcomer.into_iter().find(|((_, own), (_, first))| own.is_some() && own != first);
+        let redirects = |member: &Member| matches!(member.rule.action, Action::Redirect(_));
+        let clash = if let Some(((field, _), _)) = differs {
+            Some(((*field).to_owned(), format!("differs from that of {}, which has the same route", first.key)))
+        } else if !member.rule.shadow && accepted.iter().any(redirects) {
+            Some(("host_redirect".into(), format!("{} already redirects the same route", first.key)))
+        } else if redirects(&member) && accepted.iter().any(|other| !other.rule.shadow) {
+            Some(("host_redirect".into(), format!("{} already has the same route and does not redirect", first.key)))
+        } else if member.rule.shadow && accepted.iter().any(|other| other.rule.shadow) {
+            Some(("shadow".into(), "the same route already has a shadow".to_owned()))
+        } else {
+            None
+        };
+        match clash {
+            Some((field, detail)) => {
+                problems.push(Problem::refused(member.key, format!("spec.{field}"), ProblemKind::Conflict, detail));
+            }
+            None => accepted.push(member),
+        }
+    }
+    accepted
+}
+
+/// Cumulative shares in percent, in upstream's emission order: weighted members in load order, then the others, which
+/// share the rest. One member gets everything, whatever its weight.
+fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
+    let route = |member: &Member, fraction| Route {
+        source: member.key.clone(),
+        case_sensitive: member.rule.matches.case_sensitive,
+        fraction,
+        action: member.rule.action.clone(),
+    };
+    if let [member] = members {
+        return vec![route(member, 100)];
+    }
+    let (weighted, rest): (Vec<&Member>, Vec<&Member>) =
+        members.iter().copied().partition(|member| member.rule.weight.is_some());
+    let total: u32 = weighted.iter().filter_map(|member| member.rule.weight).sum();
+    let mut routes = Vec::with_capacity(members.len());
+    if total > 100 {
+        for member in &weighted {
+            let detail = format!("the weights of this route add up to {total}, more than 100");
+            problems.push(Problem::degraded(member.key, "spec.weight", ProblemKind::WeightOutOfRange, detail));
+        }
+    }
+    let mut running = 0;
+    for member in weighted {
+        running = (running + member.rule.weight.unwrap_or(0)).min(100);
+        routes.push(route(member, running));
+    }
+    let share = if rest.is_empty() { 0 } else { round_half_even(100 - running, rest.len() as u32) };
+    let last = rest.len().saturating_sub(1);
+    for (index, member) in rest.into_iter().enumerate() {
+        running = if index == last { 100 } else { (running + share).min(100) };
+        routes.push(route(member, running));
+    }
+    routes
+}
+
+/// The order of [`shares`].
+fn by_emission<'a, 'b>(members: &'b [&'b Member<'a>]) -> impl Iterator<Item = &'b Member<'a>> {
+    let weighted = |member: &&&Member| member.rule.weight.is_some();
+    let alone = members.len() == 1;
+    members.iter().filter(move |member| alone || weighted(member)).chain(members.iter().filter(move |member| !alone && !weighted(member))).copied()
+}
+
+fn round_half_even(dividend: u32, divisor: u32) -> u32 {
+    let (quotient, doubled) = (dividend / divisor, (dividend % divisor) * 2);
+    match doubled.cmp(&divisor) {
+        std::cmp::Ordering::Less => quotient,
+        std::cmp::Ordering::Greater => quotient + 1,
+        std::cmp::Ordering::Equal => quotient + quotient % 2,
+    }
+}
+
+/// Upstream merges added headers over the group by name; of the removals the last member's count.
+fn merged_headers(members: &[&Member]) -> HeaderEdits {
+    if let [member] = members {
+        return sorted(member.rule.headers.clone());
+    }
+    let mut edits = HeaderEdits::default();
+    if members.iter().all(|member| matches!(member.rule.action, Action::Redirect(_))) {
+        return edits;
+    }
+    for member in members {
+        let headers = &member.rule.headers;
+        edits.add_request.extend(headers.add_request.iter().cloned());
+        edits.add_response.extend(headers.add_response.iter().cloned());
+        edits.remove_request.clone_from(&headers.remove_request);
+        edits.remove_response.clone_from(&headers.remove_response);
+    }
+    sorted(edits)
+}
+
+/// By name, the last of equal names.
+fn sorted(mut edits: HeaderEdits) -> HeaderEdits {
+    for list in [&mut edits.add_request, &mut edits.add_response] {
+        let by_name: BTreeMap<Arc<str>, HeaderValue> = list.drain(..).map(|header| (header.name.clone(), header)).collect();
+        list.extend(by_name.into_values());
+    }
+    edits
+}

@@ -1,0 +1,142 @@
+//! What is said to the owner of an object. Nothing else decides about status.
+
+use crate::db::Db;
+use crate::incr::Reads;
+use crate::parse::Parsed;
+use crate::stage::settings::{Setting, Slice};
+use crate::stage::tls::{SdsKey, sds_problems};
+use crate::stage::upstream::Backend;
+use crate::stage::{attach, rule};
+use ir::{Effect, Kind, ObjectKey, Problem, ProblemKind, Verdict};
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Findings {
+    problems: Vec<Problem>,
+    attached: bool,
+}
+
+/// Row of `verdicts`.
+pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
+    let Some(parsed) = db.parsed.get(&db.graph, reads, key) else { return bearer(db, reads, key) };
+    let source = db.source.get(&db.graph, reads, key)?;
+    let mut found = Findings { problems: parsed.problems.clone(), attached: false };
+    match &parsed.value {
+        Some(Parsed::Mapping(_)) => mapping(db, reads, key, &mut found),
+        Some(Parsed::Host(_)) => host(db, reads, key, &mut found),
+        Some(Parsed::Listener(listener)) => {
+            found.problems.extend(attach::port_problem(db, reads, key, listener));
+            self::listener(db, reads, key, &mut found);
+        }
+        Some(Parsed::TlsContext(_)) => context(db, reads, key, &mut found),
+        Some(Parsed::Module(_)) => {
+            found.attached = true;
+            if let Some(Setting::Module { problems, .. }) = db.settings.get(&db.graph, reads, &Slice::Module) {
+                found.problems.extend(problems.iter().filter(|problem| problem.about == *key).cloned());
+            }
+        }
+        _ => found.attached = true,
+    }
+    Some(Arc::new(verdict(key, source.object.generation, parsed.accepted, parsed.retained, found)))
+}
+
+fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, found: Findings) -> Verdict {
+    let Findings { mut problems, attached } = found;
+    problems.sort_by(|left, right| (std::cmp::Reverse(left.effect), &left.at, left).cmp(&(std::cmp::Reverse(right.effect), &right.at, right)));
+    problems.dedup();
+    let unresolved = |problem: &Problem| matches!(problem.kind, ProblemKind::MissingReference | ProblemKind::ReferenceNotAllowed | ProblemKind::InvalidCertificate);
+    let reference = |problem: &Problem| unresolved(problem);
+    Verdict {
+        about: key.clone(),
+        generation,
+        accepted: accepted && !problems.iter().any(|problem| problem.effect == Effect::Refused && !reference(problem)),
+        resolved: !problems.iter().any(unresolved),
+        attached: attached && accepted | retained,
+        retained,
+        problems,
+    }
+}
+
+fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
+    let Some(rule) = db.rules.get(&db.graph, reads, key) else { return };
+    found.problems.extend(rule.problems.iter().cloned());
+    let about = db.group_problems.get(&db.graph, reads, key);
+    found.problems.extend(about.into_iter().flatten().map(|(_, problem)| problem.clone()));
+    if found.problems.iter().any(|problem| problem.effect == Effect::Refused) {
+        return;
+    }
+    if let Some(upstream) = &rule.upstream
+        && let Some(Backend::Missing) = db.backends.get(&db.graph, reads, upstream)
+    {
+        let detail = match &upstream.key.service {
+            Some((namespace, name)) => format!("Service {namespace}/{name} does not exist"),
+            None => format!("`{}` does not exist", upstream.key.host),
+        };
+        found.problems.push(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail));
+    }
+    found.attached = rule.shadow || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
+    if !found.attached {
+        let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
+        found.problems.push(Problem::notice(key, "spec.hostname", ProblemKind::NoMatchingHost, detail));
+    }
+}
+
+fn host(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
+    let Some(host) = db.hosts.get(&db.graph, reads, key) else { return };
+    found.problems.extend(host.problems.iter().cloned());
+    found.problems.extend(attach::host_problems(db, reads, key, host));
+    let named = host.tls.iter().flat_map(|tls| {
+        let certificate = tls.resolved.certificate.iter().map(|key| ("spec.tlsSecret", key));
+        certificate.chain(tls.resolved.validation.iter().map(|key| ("spec.tls.ca_secret", key)))
+    });
+    let named: Vec<(&str, &SdsKey)> = named.collect();
+    found.problems.extend(sds_problems(db, reads, key, &named));
+    found.attached = db.attachments.get(&db.graph, reads, key).is_some_and(|attached| !attached.chains.is_empty());
+    if !found.attached {
+        let detail = "no Listener takes it: see hostBinding of the Listeners";
+        found.problems.push(Problem::notice(key, "", ProblemKind::NoMatchingListener, detail));
+    }
+}
+
+fn listener(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
+    found.attached = db.listeners.get(&db.graph, reads, key).is_some();
+    if !found.attached && !found.problems.iter().any(|problem| problem.effect == Effect::Refused) {
+        let detail = "no Host is taken by this Listener, so its port is not opened";
+        found.problems.push(Problem::notice(key, "spec.hostBinding", ProblemKind::NoMatchingHost, detail));
+    }
+    if let Some(default) = db.hosts.get(&db.graph, reads, &db.default_host_key())
+        && default.default
+        && default.tls.is_none()
+        && found.attached
+    {
+        let detail = "there is no Host, so every host name is served over clear text";
+        found.problems.push(Problem::notice(key, "", ProblemKind::DefaultHost, detail));
+    }
+}
+
+fn context(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
+    let Some(context) = db.contexts.get(&db.graph, reads, key) else { return };
+    let certificate = context.tls.certificate.iter().map(|key| ("spec.secret", key));
+    let named: Vec<(&str, &SdsKey)> = certificate.chain(context.tls.validation.iter().map(|key| ("spec.ca_secret", key))).collect();
+    found.attached = true;
+    found.problems.extend(sds_problems(db, reads, key, &named));
+}
+
+/// Core objects get a verdict only when an annotation of theirs is wrong.
+fn bearer(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
+    if !matches!(key.kind, Kind::Service | Kind::Ingress) {
+        return None;
+    }
+    let declared = db.declared.get(&db.graph, reads, key)?;
+    if declared.problems.is_empty() {
+        return None;
+    }
+    let object = db.objects.get(&db.graph, reads, key)?;
+    let found = Findings { problems: declared.problems.clone(), attached: true };
+    Some(Arc::new(verdict(key, object.generation, true, false, found)))
+}
+
+/// Keys whose verdict says something about a group's members.
+pub fn is_probe(key: &ObjectKey) -> bool {
+    rule::PROBES.contains(&&*key.name)
+}
