@@ -187,7 +187,7 @@ pub fn tree(id: &ListId, body: &str) -> RouteList {
         id,
         ImpliedAuthority::Nothing,
         vec![
-            bucket("", &[root.clone()]),
+            bucket("", std::slice::from_ref(&root)),
             bucket("/.well-known/", &[acme, root.clone()]),
             bucket("/a/", &[ab, a, root.clone()]),
             bucket("/b/", &[b, root]),

@@ -1,0 +1,201 @@
+//! What requests get from the real Envoy with rendered configurations.
+
+use crate::cases::tree;
+use crate::real_envoy::envoy;
+use crate::rows::*;
+use envoy::bootstrap::{Admin, BootstrapOptions, static_bootstrap};
+use ir::*;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+/// A running Envoy that serves rows. It ends with the value.
+struct Serving {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Serving {
+    /// Starts Envoy with rows of one listener on port 0.
+    fn start(envoy: &Path, rows: &RowChanges) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let admin = folder.path().join("admin.sock");
+        let options = BootstrapOptions {
+            admin: Some(Admin::Unix(admin.clone())),
+            ready: None,
+            ..BootstrapOptions::new("default", "default")
+        };
+        let file = folder.path().join("envoy.json");
+        std::fs::write(&file, static_bootstrap(rows, &options).unwrap().to_string()).unwrap();
+        let mut child = Command::new(envoy)
+            .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "info", "-c"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut seen = Vec::new();
+        let started = log.by_ref().any(|line| {
+            let started = line.contains("starting workers");
+            seen.push(line);
+            started
+        });
+        assert!(started, "Envoy did not start:\n{}", seen.join("\n"));
+        // Somebody has to read on, or Envoy would stop at a full pipe.
+        std::thread::spawn(move || log.for_each(drop));
+        let address = listening_address(&admin);
+        Self { child, address, _folder: folder }
+    }
+
+    /// Sends a request; returns the status, and the location or, without one, the body.
+    fn get(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let stream = TcpStream::connect(self.address).unwrap();
+        let (head, body) = exchange(stream, host, path, headers);
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let location = head.lines().find_map(|line| line.strip_prefix("location: "));
+        (status, location.map_or(body, str::to_string))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, host: &str, path: &str, headers: &[(&str, &str)]) -> (String, String) {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_string(), body.to_string())
+}
+
+fn listening_address(admin: &Path) -> SocketAddr {
+    let (_, body) = exchange(UnixStream::connect(admin).unwrap(), "admin", "/listeners?format=json", &[]);
+    // The body is chunked; the JSON in it is not split.
+    let json = body.get(body.find('{').unwrap()..=body.rfind('}').unwrap()).unwrap();
+    let json: Value = serde_json::from_str(json).unwrap();
+    let address = &json["listener_statuses"][0]["local_address"]["socket_address"];
+    format!("{}:{}", address["address"].as_str().unwrap(), address["port_value"]).parse().unwrap()
+}
+
+/// Requests and what they have to get: host, path, `x-forwarded-proto`, status, location or body.
+fn check(serving: &Serving, expected: &[(&str, &str, &str, u16, &str)]) {
+    for (host, path, proto, status, answer) in expected {
+        let headers: &[_] = if proto.is_empty() { &[] } else { &[("x-forwarded-proto", *proto)] };
+        let got = serving.get(host, path, headers);
+        assert_eq!((got.0, &*got.1), (*status, *answer), "{host}{path} {proto}");
+    }
+}
+
+/// A tree whose only root route is missing: what no bucket takes is answered 404.
+fn without_root(id: &ListId) -> RouteList {
+    let at = |path: &str| Arc::new(group(path, on(prefix(path)), direct(200, &format!("partial {path}"))));
+    list(id, ImpliedAuthority::Nothing, vec![bucket("/a/", &[at("/a/b/")])])
+}
+
+#[test]
+fn the_longest_bucket_decides_and_falls_back_to_no_other() {
+    let Some(envoy) = envoy() else { return };
+    let (full, partial) = (list_id("full"), list_id("partial"));
+    let hosts = vec![
+        host("full.test", VirtualHostBody::Routes(full.clone())),
+        host("partial.test", VirtualHostBody::Routes(partial.clone())),
+    ];
+    let rows = Rows::default().serve(0, hosts).list(tree(&full, "tree")).list(without_root(&partial)).0;
+    check(
+        &Serving::start(&envoy, &rows),
+        &[
+            ("full.test", "/", "", 200, "tree /"),
+            ("full.test", "/a", "", 200, "tree /"),
+            ("full.test", "/a/x?y=1", "", 200, "tree /a/"),
+            ("full.test", "/a/b/x", "", 200, "tree /a/b/"),
+            ("full.test", "/b/a/", "", 200, "tree /b/"),
+            ("full.test", "/.well-known/acme-challenge/token", "", 200, "tree /.well-known/acme-challenge/"),
+            ("full.test", "/.well-known/other", "", 200, "tree /"),
+            ("partial.test", "/a/b/x", "", 200, "partial /a/b/"),
+            ("partial.test", "/a/x", "", 404, ""),
+            ("partial.test", "/x", "", 404, ""),
+            ("other.test", "/", "", 404, ""),
+        ],
+    );
+}
+
+#[test]
+fn the_forwarded_protocol_chooses_between_two_answers() {
+    let Some(envoy) = envoy() else { return };
+    let (secure, insecure, partial) = (list_id("secure"), list_id("insecure"), list_id("partial"));
+    let by = |secure: &ListId, insecure| VirtualHostBody::ByForwardedProto {
+        secure: secure.clone(),
+        insecure: Box::new(insecure),
+    };
+    let hosts = vec![
+        host("acme-only.test", by(&secure, VirtualHostBody::AcmeOnly(insecure.clone()))),
+        host("closed.test", by(&secure, VirtualHostBody::Closed { status: 403 })),
+        host("partial.test", by(&partial, VirtualHostBody::Routes(insecure.clone()))),
+        host("redirect.test", by(&secure, VirtualHostBody::RedirectToHttps { acme: insecure.clone() })),
+        host("route.test", by(&secure, VirtualHostBody::Routes(insecure.clone()))),
+    ];
+    let mut rows = Rows::default()
+        .serve(0, hosts)
+        .list(tree(&insecure, "insecure"))
+        .list(without_root(&partial))
+        .list(tree(&secure, "secure"))
+        .0;
+    // With trusted proxies in front, Envoy keeps the header that the last of them set.
+    let (_, Some(row)) = &mut rows.listeners[0] else { panic!("a listener") };
+    Arc::make_mut(row).http = Arc::new(HttpSettings { xff_num_trusted_hops: 1, ..http() });
+    check(
+        &Serving::start(&envoy, &rows),
+        &[
+            ("route.test", "/a/x", "https", 200, "secure /a/"),
+            ("route.test", "/a/x", "http", 200, "insecure /a/"),
+            ("route.test", "/x", "https", 200, "secure /"),
+            ("route.test", "/x", "", 200, "insecure /"),
+            ("redirect.test", "/a/x?y=1", "http", 301, "https://redirect.test/a/x?y=1"),
+            ("redirect.test", "/a/x", "https", 200, "secure /a/"),
+            ("redirect.test", "/.well-known/acme-challenge/t", "http", 200, "insecure /.well-known/acme-challenge/"),
+            ("redirect.test", "/.well-known/other", "http", 301, "https://redirect.test/.well-known/other"),
+            ("acme-only.test", "/a/x", "http", 404, ""),
+            ("acme-only.test", "/.well-known/acme-challenge/t", "http", 200, "insecure /.well-known/acme-challenge/"),
+            ("acme-only.test", "/a/x", "https", 200, "secure /a/"),
+            ("closed.test", "/a/x", "http", 403, ""),
+            ("closed.test", "/a/x", "https", 200, "secure /a/"),
+            ("partial.test", "/a/b/x", "https", 200, "partial /a/b/"),
+            ("partial.test", "/a/x", "https", 404, ""),
+            ("partial.test", "/x", "https", 404, ""),
+            ("partial.test", "/x", "http", 200, "insecure /"),
+        ],
+    );
+}
+
+#[test]
+fn insecure_actions_leave_the_challenge_open() {
+    let Some(envoy) = envoy() else { return };
+    let id = list_id("*");
+    let hosts = vec![
+        host("acme-only.test", VirtualHostBody::AcmeOnly(id.clone())),
+        host("closed.test", VirtualHostBody::Closed { status: 503 }),
+        host("redirect.test", VirtualHostBody::RedirectToHttps { acme: id.clone() }),
+    ];
+    let rows = Rows::default().serve(0, hosts).list(tree(&id, "tree")).0;
+    check(
+        &Serving::start(&envoy, &rows),
+        &[
+            ("redirect.test", "/x", "", 301, "https://redirect.test/x"),
+            ("redirect.test", "/.well-known/acme-challenge/t", "", 200, "tree /.well-known/acme-challenge/"),
+            ("acme-only.test", "/x", "", 404, ""),
+            ("acme-only.test", "/.well-known/acme-challenge/t", "", 200, "tree /.well-known/acme-challenge/"),
+            ("closed.test", "/.well-known/acme-challenge/t", "", 503, ""),
+        ],
+    );
+}
