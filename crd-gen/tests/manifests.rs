@@ -1,5 +1,7 @@
 //! The generated definitions: that `manifests/crds` is up to date, and that an API server would take them.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test states what it expects")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

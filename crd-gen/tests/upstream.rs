@@ -3,6 +3,8 @@
 //! The comparison needs upstream's definitions, which stand beside the repository and not in it; without them it is
 //! skipped, and says so.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test states what it expects")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;

@@ -6,7 +6,6 @@
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 /// Levels of nesting that decode: what `serde_json` allows in text.
@@ -121,19 +120,26 @@ where
 
 /// Decodes a spec and lists the fields it has but `S` does not.
 pub fn decode<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
-    let mut unknown = Vec::new();
-    let value = match raw.into() {
-        deep if deep.too_deep() => Err(too_deep()),
+    let raw = raw.into();
+    if raw.too_deep() {
+        return Decoded::problem(DecodeProblem::new("", format!("nested more than {MAX_DEPTH} levels deep")));
+    }
+    match raw {
+        Raw::Value(value) => track(value),
         Raw::Text(text) => {
             let mut json = serde_json::Deserializer::from_str(text);
-            track(&mut json, &mut unknown).and_then(|value| match json.end() {
-                Ok(()) => Ok(value),
-                Err(error) => Err(DecodeProblem::new("", describe(&error))),
-            })
+            let decoded = track(&mut json);
+            if decoded.value.is_ok() && json.end().is_ok() {
+                return decoded;
+            }
+            // Text and value report some mistakes in different words. A status would flap between the two, so the
+            // value decides, in the rare case that something is wrong.
+            match serde_json::from_str::<Value>(text) {
+                Ok(value) => track(&value),
+                Err(error) => Decoded::problem(DecodeProblem::new("", format!("not readable as JSON: {error}"))),
+            }
         }
-        Raw::Value(value) => track(value, &mut unknown),
-    };
-    Decoded { value, unknown }
+    }
 }
 
 /// Decodes a view of an object of which most fields are of no interest, so none are listed.
@@ -142,36 +148,37 @@ pub(crate) fn decode_view<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> D
     Decoded { unknown: Vec::new(), ..decoded }
 }
 
-fn track<'de, S, D>(deserializer: D, unknown: &mut Vec<String>) -> Result<S, DecodeProblem>
+fn track<'de, S, D>(deserializer: D) -> Decoded<S>
 where
     S: DeserializeOwned,
     D: Deserializer<'de, Error = serde_json::Error>,
 {
+    let mut unknown = Vec::new();
     let mut at = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut at);
-    serde_ignored::deserialize(tracked, |field| {
+    let value = serde_ignored::deserialize(tracked, |field| {
         if unknown.len() < MAX_UNKNOWN {
             let mut path = String::new();
             write_path(&field, &mut path);
             shorten(&mut path, MAX_PATH);
             unknown.push(path);
         }
-    })
-    .map_err(|error: serde_json::Error| {
-        let message = describe(&error);
-        let mut path = at.path().to_string();
-        if path == "." {
-            path.clear();
+    });
+    Decoded { value: value.map_err(|error| locate(&error, &at.path())), unknown }
+}
+
+fn locate(error: &serde_json::Error, at: &serde_path_to_error::Path) -> DecodeProblem {
+    let message = in_plain_words(shorten_quoted(error.to_string()));
+    // The root is written as a dot.
+    let mut path = if at.iter().len() == 0 { String::new() } else { at.to_string() };
+    // The tracker stops at the object that lacks a field; people look for the field.
+    if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        if !path.is_empty() {
+            path.push('.');
         }
-        // The tracker stops at the object that lacks a field; people look for the field.
-        if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(field);
-        }
-        DecodeProblem::new(path, message)
-    })
+        path.push_str(field);
+    }
+    DecodeProblem::new(path, message)
 }
 
 /// Writes an unknown field's path in the spelling that error paths have: `a.b[0].c`.
@@ -196,17 +203,6 @@ fn write_path(path: &serde_ignored::Path<'_>, out: &mut String) {
     }
 }
 
-fn describe(error: &serde_json::Error) -> String {
-    let mut text = error.to_string();
-    if error.classify() == Category::Data
-        && let Some(position) = text.rfind(" at line ")
-    {
-        // Only text has lines; the same mistake must read the same in both forms, or a status would flap.
-        text.truncate(position);
-    }
-    shorten_quoted(text)
-}
-
 /// Cuts the value that serde repeats in `invalid type: string "…", expected` or ``unknown variant `…`, expected``.
 fn shorten_quoted(text: String) -> String {
     for (open, close) in [('"', "\", expected "), ('`', "`, expected ")] {
@@ -223,6 +219,22 @@ fn shorten_quoted(text: String) -> String {
     text
 }
 
+/// Says what was expected without the names that types have in this program.
+fn in_plain_words(mut message: String) -> String {
+    const EXPECTED: &str = ", expected ";
+    // The last one, since the value before it may contain the same words.
+    let Some(start) = message.rfind(EXPECTED).map(|start| start + EXPECTED.len()) else { return message };
+    let plain = match message.get(start..) {
+        Some("a map") => "an object",
+        Some("string or map") => "a string",
+        Some(expected) if expected.starts_with("struct ") => "an object",
+        _ => return message,
+    };
+    message.truncate(start);
+    message.push_str(plain);
+    message
+}
+
 /// Cuts a text to at most `max` bytes, at a character, with an ellipsis for what is gone.
 pub(crate) fn shorten(text: &mut String, max: usize) {
     const ELLIPSIS: &str = "…";
@@ -230,10 +242,6 @@ pub(crate) fn shorten(text: &mut String, max: usize) {
         text.truncate(text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len())));
         text.push_str(ELLIPSIS);
     }
-}
-
-fn too_deep() -> DecodeProblem {
-    DecodeProblem::new("", format!("nested more than {MAX_DEPTH} levels deep"))
 }
 
 fn value_too_deep(value: &Value) -> bool {

@@ -22,7 +22,6 @@ pub mod mapping_policy;
 pub mod module;
 pub mod rate_limit_service;
 pub mod resolver;
-mod schema;
 pub mod tcp_mapping;
 pub mod tls_context;
 pub mod tracing_service;

@@ -8,8 +8,8 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 
 use crate::decode::{MAX_MESSAGE, shorten};
 
-/// Levels of nesting in a document.
-const MAX_DEPTH: usize = 100;
+/// Levels of nesting in a document. The parser recurses with up to 20 kB a level in a debug build, and a thread has 2 MB.
+const MAX_DEPTH: usize = 50;
 
 /// Reads all documents of a text; empty ones are left out.
 ///
@@ -20,6 +20,8 @@ pub fn documents(text: &str, max_documents: usize) -> Result<Vec<Value>, String>
         max_depth: MAX_DEPTH,
         flow_nesting_limit: MAX_DEPTH,
         max_documents: max_documents,
+        // What aliases copy; some sharing is common, a bomb needs far more.
+        max_recorded_anchor_events: 100_000,
         // Bounded by the text itself, which the caller bounds; the defaults refuse big but honest manifest files.
         max_events: usize::MAX,
         max_nodes: usize::MAX,

@@ -2,6 +2,8 @@
 //!
 //! `maximal/<Kind>.yaml` holds a spec with all fields of its kind. That it does is checked against the schema.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test states what it expects")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -296,3 +296,12 @@ pub enum ProtocolVersion {
     #[serde(rename = "v3")]
     V3,
 }
+
+/// The only value that is given, or how many are.
+pub(super) fn exactly_one<T, const N: usize>(given: [Option<T>; N]) -> Result<T, usize> {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.count()) {
+        (Some(only), 0) => Ok(only),
+        (first, others) => Err(usize::from(first.is_some()) + others),
+    }
+}

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::AddedHeaders;
-use super::schema::exactly_one_property;
+use super::common::{AddedHeaders, exactly_one};
 use crate::integer;
 
 /// How an endpoint is chosen. `ring_hash` and `maglev` need exactly one of `cookie`, `header` and `source_ip`.
@@ -88,13 +87,31 @@ pub struct HealthCheck {
 
 /// What a health check probes. On the wire it is an object with exactly one of these keys.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[schemars(transform = exactly_one_property)]
+#[serde(try_from = "AnyProbes", rename_all = "snake_case")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub enum HealthCheckProbe {
     /// An HTTP request.
     Http(HttpHealthCheck),
     /// A call of the gRPC health checking protocol.
     Grpc(GrpcHealthCheck),
+}
+
+/// The keys of a probe as an object, which is what the schema shows and what names them in the path of a problem.
+#[derive(Deserialize, JsonSchema)]
+struct AnyProbes {
+    /// An HTTP request.
+    http: Option<HttpHealthCheck>,
+    /// A call of the gRPC health checking protocol.
+    grpc: Option<GrpcHealthCheck>,
+}
+
+impl TryFrom<AnyProbes> for HealthCheckProbe {
+    type Error = String;
+
+    fn try_from(probes: AnyProbes) -> Result<Self, String> {
+        exactly_one([probes.http.map(Self::Http), probes.grpc.map(Self::Grpc)])
+            .map_err(|found| format!("a health check has exactly one of `http` and `grpc`, this one has {found}"))
+    }
 }
 
 /// An HTTP probe.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema::exactly_one_property;
+use super::common::exactly_one;
 
 /// Label groups by rate limit domain. A null in place of a domain's groups is kept apart from an empty list.
 pub type DomainLabels = BTreeMap<String, Option<Vec<LabelGroup>>>;
@@ -43,8 +43,8 @@ impl TryFrom<BTreeMap<String, Vec<LabelSpecifier>>> for LabelGroup {
 
 /// One label. On the wire it is an object with exactly one of these keys.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[schemars(transform = exactly_one_property)]
+#[serde(try_from = "AnyLabels", rename_all = "snake_case")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub enum LabelSpecifier {
     /// The name of the gateway's own cluster.
     SourceCluster(SourceClusterLabel),
@@ -56,6 +56,39 @@ pub enum LabelSpecifier {
     RequestHeaders(RequestHeadersLabel),
     /// A fixed value.
     GenericKey(GenericKeyLabel),
+}
+
+/// The keys of a label as an object, which is what the schema shows and what names them in the path of a problem.
+#[derive(Deserialize, JsonSchema)]
+struct AnyLabels {
+    /// The name of the gateway's own cluster.
+    source_cluster: Option<SourceClusterLabel>,
+    /// The name of the upstream cluster.
+    destination_cluster: Option<DestinationClusterLabel>,
+    /// The client's address.
+    remote_address: Option<RemoteAddressLabel>,
+    /// The value of a request header.
+    request_headers: Option<RequestHeadersLabel>,
+    /// A fixed value.
+    generic_key: Option<GenericKeyLabel>,
+}
+
+impl TryFrom<AnyLabels> for LabelSpecifier {
+    type Error = String;
+
+    fn try_from(labels: AnyLabels) -> Result<Self, String> {
+        let given = [
+            labels.source_cluster.map(Self::SourceCluster),
+            labels.destination_cluster.map(Self::DestinationCluster),
+            labels.remote_address.map(Self::RemoteAddress),
+            labels.request_headers.map(Self::RequestHeaders),
+            labels.generic_key.map(Self::GenericKey),
+        ];
+        exactly_one(given).map_err(|found| {
+            let keys = "`source_cluster`, `destination_cluster`, `remote_address`, `request_headers` and `generic_key`";
+            format!("a label has exactly one of {keys}, this one has {found}")
+        })
+    }
 }
 
 /// The label that carries the name of the gateway's own cluster.
