@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! net         ports that nobody uses
-//! process     children that do not outlive their parent, and waiting for what they print
+//! envoy       where the real Envoy is
+//! process     children that do not outlive their parent
 //! sample      the application behind the quickstart, served in process or by the binary `sample-app`
 //! quickstart  the sample application and `nuncio serve` over manifests/quickstart
 //! ```
 //!
 //! Nothing that ships depends on this crate.
 
+pub mod envoy;
 pub mod net;
 pub mod process;
 pub mod quickstart;
