@@ -3,10 +3,14 @@
 //! Bad input is a value: a spec that does not decode gives a [`DecodeProblem`], which becomes the verdict of its object
 //! and touches no other. Messages are bounded, the same for JSON text and parsed JSON, and safe to publish in a status.
 
+mod strict;
+
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use strict::Strict;
 
 /// Levels of nesting that decode: what `serde_json` allows in text.
 ///
@@ -155,7 +159,7 @@ where
 {
     let mut unknown = Vec::new();
     let mut at = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut at);
+    let tracked = serde_path_to_error::Deserializer::new(Strict(deserializer), &mut at);
     let value = serde_ignored::deserialize(tracked, |field| {
         if unknown.len() < MAX_UNKNOWN {
             let mut path = String::new();

@@ -94,7 +94,20 @@ fn a_wrong_value_is_named_by_its_path() {
         ("Host", json!({"tlsSecret": "cert"}), "tlsSecret", r#"invalid type: string "cert", expected"#),
         ("Module", json!({"config": ["a"]}), "config", "invalid type: sequence, expected an object"),
         ("Module", json!({"config": null}), "config", "invalid type: null, expected an object"),
-        ("Host", json!([]), "", "invalid"),
+        ("Host", json!([]), "", "invalid type: sequence, expected an object"),
+        ("Host", json!({"tlsSecret": ["cert"]}), "tlsSecret", "invalid type: sequence, expected an object"),
+        (
+            "AuthService",
+            json!({"auth_service": "a", "include_body": [1, true]}),
+            "include_body",
+            "invalid type: sequence, expected an object",
+        ),
+        (
+            "Mapping",
+            mapping("labels", &json!({"d": [{"g": [{"generic_key": ["v", null, null]}]}]})),
+            "labels.d[0].g[0].generic_key",
+            "invalid type: sequence, expected an object",
+        ),
         ("Host", json!("text"), "", r#"invalid type: string "text", expected an object"#),
     ];
     for (kind, spec, path, message) in cases {
