@@ -1,5 +1,6 @@
 //! Delta ADS over gRPC: one task for each stream, a UNIX socket for the proxy next door, mutual TLS for all others.
 
+mod authority;
 mod codec;
 mod listen;
 mod stream;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use super::Ads;
+use super::authority::Connection;
 use super::codec::AdsService;
 
 /// HTTP/2 window for requests: after a reconnect they list everything the client has.
@@ -146,9 +148,8 @@ impl UnixServer {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let own = file_id(&self.path);
         let (router, close) = router(&self.ads, server(&self.ads));
-        let served =
-            router.serve_with_incoming_shutdown(UnixListenerStream::new(self.listener), closes(shutdown, close));
-        let result = served.await;
+        let incoming = UnixListenerStream::new(self.listener).map(|accepted| accepted.map(Connection::new));
+        let result = router.serve_with_incoming_shutdown(incoming, closes(shutdown, close)).await;
         // A successor may have taken the name over already.
         if own.is_some() && file_id(&self.path) == own {
             let _ = std::fs::remove_file(&self.path);
