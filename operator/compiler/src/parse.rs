@@ -2,12 +2,55 @@
 //!
 //! What needs another object (Module defaults, Services, Secrets, Hosts) is the business of the later stages.
 
+mod cluster;
+mod config;
+mod host;
+mod listener;
+mod mapping;
+mod module;
+mod report;
+mod services;
+mod tls_context;
+
+pub use crate::check::limits::Limits;
+
+use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, PathMatch, RedirectPath,
+    AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath,
     RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Judges a decoded spec. No value when it must not be in force; the problems say why.
+pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<Parsed>> {
+    fn wrap<T>(checked: Checked<Option<T>>, into: fn(Arc<T>) -> Parsed) -> Checked<Option<Parsed>> {
+        Checked { value: checked.value.map(Arc::new).map(into), problems: checked.problems }
+    }
+    match spec {
+        Spec::Mapping(spec) => wrap(mapping::mapping(about, spec, limits), Parsed::Mapping),
+        Spec::Host(spec) => wrap(host::host(about, spec), Parsed::Host),
+        Spec::Listener(spec) => wrap(listener::listener(about, spec), Parsed::Listener),
+        Spec::TlsContext(spec) => wrap(tls_context::tls_context(about, spec), Parsed::TlsContext),
+        Spec::Module(spec) => module::module(about, spec, limits),
+        other => services::services(about, other).unwrap_or_else(|| Checked::clean(None)),
+    }
+}
+
+/// A spec that does not decode.
+pub fn decode_problem(about: &ObjectKey, problem: &DecodeProblem) -> Problem {
+    Problem::refused(about, spec_path(&problem.path), ProblemKind::Malformed, problem.message.clone())
+}
+
+/// Fields that nobody reads.
+pub fn unknown_fields<T>(about: &ObjectKey, decoded: &Decoded<T>) -> Vec<Problem> {
+    let unknown = decoded.unknown.iter();
+    unknown.map(|path| Problem::notice(about, spec_path(path), ProblemKind::UnknownField, "the field is not known and has no effect")).collect()
+}
+
+fn spec_path(path: &str) -> String {
+    if path.is_empty() || path == "." { "spec".to_owned() } else { format!("spec.{path}") }
+}
 
 /// Labels of an object or of a selector, sorted by key.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;

@@ -1,0 +1,80 @@
+//! Regular expressions: RE2's syntax, and the size of the program RE2 makes of them.
+//!
+//! Envoy refuses a whole resource when RE2 does not take one expression in it, or makes a larger program of it than
+//! `max_program_size` allows. RE2's language is close to that of Rust's regex crate but not the same (escapes, Unicode
+//! classes, flags, repeat counts differ), and only RE2 has a program size, so the grammar is read here. What is accepted
+//! must be accepted by RE2; what RE2 accepts is refused only where an expression is nested deeper than any real one.
+//!
+//! ```text
+//! class      sets of characters: ranges, case folding, Unicode and POSIX classes
+//! syntax     text -> tree, with RE2's rules and errors
+//! simplify   the rewrites of the tree that change the program's size
+//! program    tree -> instructions, as far as needed to count them
+//! ```
+//!
+//! Source: RE2's syntax page (google/re2, doc/syntax.txt) and trials with RE2 itself.
+
+mod class;
+mod program;
+mod simplify;
+mod syntax;
+
+use super::limits;
+use super::text::quote;
+
+/// The program size Envoy is told to allow when the Module says nothing, upstream's `regex_max_size`.
+pub const DEFAULT_MAX_PROGRAM_SIZE: u32 = 200;
+
+/// Whether Envoy will take the expression, given the largest program size it is told to allow.
+pub fn judge(text: &str, max_program_size: u32) -> Result<(), String> {
+    read(text, max_program_size).map(|_| ())
+}
+
+/// Whether Envoy will take the expression together with a substitution, and what is odd about the latter.
+///
+/// Envoy takes any substitution. One that refers to a group the expression lacks, or has a stray backslash, leaves the
+/// path as it is; that is the remark.
+pub fn judge_substitution(text: &str, substitution: &str, max_program_size: u32) -> Result<Option<String>, String> {
+    let groups = read(text, max_program_size)?;
+    let mut escapes = substitution.split('\\').skip(1).peekable();
+    while let Some(after) = escapes.next() {
+        match after.chars().next() {
+            Some(digit @ '0'..='9') if digit.to_digit(10).is_some_and(|digit| digit <= groups) => {}
+            Some(digit @ '0'..='9') => {
+                let count = format!("the expression has {groups}");
+                return Ok(Some(format!("substitution {} refers to group {digit}, {count}", quote(substitution))));
+            }
+            // Two backslashes stand for one; the text between them is empty.
+            None if escapes.next().is_some() => {}
+            _ => return Ok(Some(format!("substitution {} has a stray backslash", quote(substitution)))),
+        }
+    }
+    Ok(None)
+}
+
+/// Reads an expression; the value is the number of its groups.
+fn read(text: &str, max_program_size: u32) -> Result<u32, String> {
+    if text.is_empty() {
+        return Err("the regular expression is empty".into());
+    }
+    if text.len() > limits::REGEX {
+        return Err(format!("regular expression {} is longer than {} bytes", quote(text), limits::REGEX));
+    }
+    let (node, groups) = syntax::parse(text)
+        .map_err(|reason| format!("regular expression {} is not valid RE2: {reason}", quote(text)))?;
+    match program::size(&node, max_program_size) {
+        Some(_) => Ok(groups),
+        None => Err(format!(
+            "regular expression {} compiles to more than {max_program_size} instructions (regex_max_size)",
+            quote(text)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
+/// PROBE
+pub fn probe(text: &str, max: u32) -> Result<usize, String> {
+    let (node, _) = syntax::parse(text)?;
+    program::size(&node, max).ok_or("too large".into())
+}

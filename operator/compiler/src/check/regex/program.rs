@@ -1,0 +1,568 @@
+//! The size of the program that RE2 makes of an expression.
+//!
+//! RE2 compiles a tree to a graph of instructions and then flattens it: branches and no-operations vanish, and the
+//! instructions reachable through them from one entry become a list. The size is the length of all lists. Both steps are
+//! done here as RE2 does them, because an estimate that is never too low would refuse ordinary expressions.
+
+use super::class::{CharSet, MAX};
+use super::simplify::{simplified, take_anchor, without_required_prefix};
+use super::syntax::{Assertion, Node};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The number of instructions; `None` when it is above the limit.
+pub(super) fn size(node: &Node, limit: u32) -> Option<usize> {
+    let limit = usize::try_from(limit).ok()?;
+    let mut node = simplified(without_required_prefix(node));
+    let anchored = take_anchor(&mut node, Assertion::TextStart, 0);
+    take_anchor(&mut node, Assertion::TextEnd, 0);
+    // Before flattening there are a few times as many instructions; a program far above the limit is not finished.
+    let mut program = Program { code: vec![Instruction::Fail], most: limit.saturating_mul(8).saturating_add(4096) };
+    let size = program.whole(&node, anchored)?;
+    (size <= limit).then_some(size)
+}
+
+/// Index of an instruction; 0 is `Fail`.
+type Id = usize;
+
+#[derive(Clone, Copy, Debug)]
+enum Instruction {
+    Fail,
+    Match,
+    Nop(Id),
+    Alternative(Id, Id),
+    /// A group's border or an assertion.
+    Step(Id),
+    /// One byte of a range.
+    Byte { low: u8, high: u8, fold: bool, then: Id },
+}
+
+/// A place that is still to be told where to go on: the instruction, and which of its two ways out.
+type Hole = (Id, bool);
+
+/// A piece of program. One that begins at 0 cannot match.
+#[derive(Clone, Debug, Default)]
+struct Piece {
+    begin: Id,
+    holes: Vec<Hole>,
+    nullable: bool,
+}
+
+struct Program {
+    code: Vec<Instruction>,
+    most: usize,
+}
+
+impl Program {
+    /// The size of the program for the whole expression.
+    fn whole(&mut self, node: &Node, anchored: bool) -> Option<usize> {
+        let body = self.piece(node)?;
+        let end = self.add(Instruction::Match)?;
+        let start = if body.begin == 0 { 0 } else { self.chain(body, Piece { begin: end, ..Piece::default() }).begin };
+        if start == 0 {
+            return Some(1);
+        }
+        if anchored {
+            return Some(self.flattened(start, None));
+        }
+        // Without an anchor a lazy loop over any bytes comes first.
+        let any = self.byte(0x00, 0xff, false, None)?;
+        let looped = self.star(any)?;
+        let unanchored = self.chain(looped, Piece { begin: start, ..Piece::default() }).begin;
+        Some(self.flattened(start, Some(unanchored)))
+    }
+
+    fn piece(&mut self, node: &Node) -> Option<Piece> {
+        match node {
+            Node::Empty => self.nop(),
+            Node::Literal(code, fold) => self.literal(*code, *fold),
+            Node::Class(set) => self.class(set),
+            Node::AnyByte => self.byte(0x00, 0xff, false, None),
+            Node::Assertion(_) => {
+                let begin = self.add(Instruction::Step(0))?;
+                Some(Piece { begin, holes: vec![(begin, false)], nullable: true })
+            }
+            Node::Capture(inside) => {
+                let inside = self.piece(inside)?;
+                if inside.begin == 0 {
+                    return Some(Piece::default());
+                }
+                let begin = self.add(Instruction::Step(inside.begin))?;
+                let end = self.add(Instruction::Step(0))?;
+                self.fill(&inside.holes, end);
+                Some(Piece { begin, holes: vec![(end, false)], nullable: inside.nullable })
+            }
+            Node::Concat(parts) => {
+                let (first, rest) = parts.split_first()?;
+                let mut all = self.piece(first)?;
+                for part in rest {
+                    let next = self.piece(part)?;
+                    all = self.chain(all, next);
+                }
+                Some(all)
+            }
+            Node::Alternate(branches) => {
+                let (first, rest) = branches.split_first()?;
+                let mut all = self.piece(first)?;
+                for branch in rest {
+                    let next = self.piece(branch)?;
+                    all = self.either(all, next)?;
+                }
+                Some(all)
+            }
+            Node::Repeat { of, min, max, greedy, counted } => self.repeat(of, (*min, *max), *greedy, *counted),
+        }
+    }
+
+    /// Repetition by copies: `x{2,5}` is `xx(x(x(x)?)?)?`, `x{3,}` is `xxx+`.
+    fn repeat(&mut self, of: &Node, counts: Counts, greedy: bool, counted: bool) -> Option<Piece> {
+        let (of, (min, max)) = joined_repetition(of, counts, greedy, counted);
+        match max {
+            None if min == 0 => {
+                let inside = self.piece(of)?;
+                self.star(inside)
+            }
+            None if min == 1 => {
+                let inside = self.piece(of)?;
+                self.plus(inside)
+            }
+            None => {
+                let front = self.copies(of, min - 1)?;
+                let looped = self.repeat(of, (1, None), greedy, true)?;
+                Some(self.chain(front, looped))
+            }
+            Some(0) => self.nop(),
+            Some(1) if min == 0 => {
+                let inside = self.piece(of)?;
+                self.quest(inside)
+            }
+            Some(max) if min == max => self.copies(of, max),
+            Some(max) => {
+                let front = if min > 0 { Some(self.copies(of, min)?) } else { None };
+                let mut optional = Vec::new();
+                for _ in min..max - 1 {
+                    optional.push(self.piece(of)?);
+                }
+                let mut back = self.repeat(of, (0, Some(1)), greedy, true)?;
+                while let Some(copy) = optional.pop() {
+                    let longer = self.chain(copy, back);
+                    back = self.quest(longer)?;
+                }
+                Some(match front {
+                    Some(front) => self.chain(front, back),
+                    None => back,
+                })
+            }
+        }
+    }
+
+    /// The same several times; at least once.
+    fn copies(&mut self, of: &Node, times: u32) -> Option<Piece> {
+        let mut all = self.piece(of)?;
+        for _ in 1..times {
+            let copy = self.piece(of)?;
+            all = self.chain(all, copy);
+        }
+        Some(all)
+    }
+
+    fn literal(&mut self, code: u32, fold: bool) -> Option<Piece> {
+        let mut all: Option<Piece> = None;
+        let bytes = utf8(code);
+        for byte in &bytes {
+            let next = self.byte(*byte, *byte, fold && bytes.len() == 1, None)?;
+            all = Some(match all.take() {
+                Some(all) => self.chain(all, next),
+                None => next,
+            });
+        }
+        all
+    }
+
+    fn class(&mut self, set: &CharSet) -> Option<Piece> {
+        let folds = set.folds_ascii();
+        let mut trie = Trie { program: self, begin: 0, holes: Vec::new(), suffixes: HashMap::new() };
+        for (low, high) in set.ranges() {
+            // Where A-Z is a member just as a-z is, the lower case stands for both.
+            if folds && *low >= u32::from('A') && *high <= u32::from('Z') {
+                continue;
+            }
+            let (upper, lower) = (u32::from('A'), u32::from('z'));
+            let needless = (*low <= upper && lower <= *high)
+                || *high < upper
+                || lower < *low
+                || (u32::from('Z') < *low && *high < u32::from('a'));
+            trie.range(*low, *high, folds && !needless)?;
+        }
+        Some(Piece { begin: trie.begin, holes: trie.holes, nullable: false })
+    }
+
+    fn nop(&mut self) -> Option<Piece> {
+        let begin = self.add(Instruction::Nop(0))?;
+        Some(Piece { begin, holes: vec![(begin, false)], nullable: true })
+    }
+
+    fn byte(&mut self, low: u8, high: u8, fold: bool, then: Option<Id>) -> Option<Piece> {
+        let begin = self.add(Instruction::Byte { low, high, fold, then: then.unwrap_or(0) })?;
+        let holes = if then.is_none() { vec![(begin, false)] } else { Vec::new() };
+        Some(Piece { begin, holes, nullable: false })
+    }
+
+    fn chain(&mut self, first: Piece, second: Piece) -> Piece {
+        if first.begin == 0 || second.begin == 0 {
+            return Piece::default();
+        }
+        self.fill(&first.holes, second.begin);
+        // A no-operation in front is left out, unless something else leads to it.
+        if matches!(self.code.get(first.begin), Some(Instruction::Nop(_))) && first.holes == [(first.begin, false)] {
+            return second;
+        }
+        Piece { begin: first.begin, holes: second.holes, nullable: first.nullable && second.nullable }
+    }
+
+    fn either(&mut self, first: Piece, second: Piece) -> Option<Piece> {
+        if first.begin == 0 {
+            return Some(second);
+        }
+        if second.begin == 0 {
+            return Some(first);
+        }
+        let begin = self.add(Instruction::Alternative(first.begin, second.begin))?;
+        let mut holes = first.holes;
+        holes.extend(second.holes);
+        Some(Piece { begin, holes, nullable: first.nullable || second.nullable })
+    }
+
+    fn plus(&mut self, inside: Piece) -> Option<Piece> {
+        let branch = self.add(Instruction::Alternative(inside.begin, 0))?;
+        self.fill(&inside.holes, branch);
+        Some(Piece { begin: inside.begin, holes: vec![(branch, true)], nullable: inside.nullable })
+    }
+
+    fn star(&mut self, inside: Piece) -> Option<Piece> {
+        if inside.nullable {
+            let looped = self.plus(inside)?;
+            return self.quest(looped);
+        }
+        let looped = self.plus(inside)?;
+        let begin = looped.holes.first().map_or(0, |hole| hole.0);
+        Some(Piece { begin, holes: looped.holes, nullable: true })
+    }
+
+    fn quest(&mut self, inside: Piece) -> Option<Piece> {
+        if inside.begin == 0 {
+            return self.nop();
+        }
+        let begin = self.add(Instruction::Alternative(inside.begin, 0))?;
+        let mut holes = inside.holes;
+        holes.push((begin, true));
+        Some(Piece { begin, holes, nullable: true })
+    }
+
+    fn fill(&mut self, holes: &[Hole], target: Id) {
+        for (id, second) in holes {
+            match (self.code.get_mut(*id), second) {
+                (Some(Instruction::Alternative(_, out)), true) => *out = target,
+                (Some(Instruction::Alternative(out, _) | Instruction::Nop(out) | Instruction::Step(out)), false) => {
+                    *out = target;
+                }
+                (Some(Instruction::Byte { then, .. }), false) => *then = target,
+                _ => {}
+            }
+        }
+    }
+
+    fn add(&mut self, instruction: Instruction) -> Option<Id> {
+        let id = self.code.len();
+        self.code.push(instruction);
+        (id < self.most).then_some(id)
+    }
+
+    fn at(&self, id: Id) -> Instruction {
+        self.code.get(id).copied().unwrap_or(Instruction::Fail)
+    }
+
+    /// The length of all lists. A list begins where an instruction that is not a branch leads to, and where two lists
+    /// would share instructions; a list that reaches another one holds a jump to it.
+    fn flattened(&self, start: Id, unanchored: Option<Id>) -> usize {
+        self.without_nops().lists(self.behind_nops(start), unanchored)
+    }
+
+    /// A program in which nothing leads to a no-operation.
+    fn without_nops(&self) -> Self {
+        let code = self.code.iter().map(|instruction| match *instruction {
+            Instruction::Alternative(first, second) => {
+                Instruction::Alternative(self.behind_nops(first), self.behind_nops(second))
+            }
+            Instruction::Step(out) => Instruction::Step(self.behind_nops(out)),
+            Instruction::Byte { low, high, fold, then } => {
+                Instruction::Byte { low, high, fold, then: self.behind_nops(then) }
+            }
+            other => other,
+        });
+        Self { code: code.collect(), most: self.most }
+    }
+
+    fn behind_nops(&self, mut id: Id) -> Id {
+        while let Instruction::Nop(out) = self.at(id) {
+            id = out;
+        }
+        id
+    }
+
+    /// Whether the branch is between any byte, over and over, and the end; RE2 adds an instruction that says so.
+    fn is_any_to_the_end(&self, id: Id) -> bool {
+        let Instruction::Alternative(first, second) = self.at(id) else { return false };
+        [(first, second), (second, first)].into_iter().any(|(byte, end)| {
+            matches!(self.at(byte), Instruction::Byte { low: 0, high: 0xff, then, .. } if then == id)
+                && self.ends(end)
+        })
+    }
+
+    /// Whether only borders of groups come before the end. Assertions pass for borders, which errs on the safe side.
+    fn ends(&self, mut id: Id) -> bool {
+        for _ in 0..self.code.len() {
+            match self.at(id) {
+                Instruction::Step(out) => id = out,
+                other => return matches!(other, Instruction::Match),
+            }
+        }
+        false
+    }
+
+    fn lists(&self, start: Id, search: Option<Id>) -> usize {
+        let unanchored = search.unwrap_or(start);
+        let mut roots = BTreeSet::from([0, unanchored, start]);
+        let mut comes_from: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
+        let mut seen = vec![false; self.code.len()];
+        let mut stack = vec![unanchored];
+        while let Some(id) = stack.pop() {
+            match seen.get_mut(id) {
+                Some(seen) if !*seen => *seen = true,
+                _ => continue,
+            }
+            match self.at(id) {
+                Instruction::Alternative(first, second) => {
+                    for out in [first, second] {
+                        comes_from.entry(out).or_default().push(id);
+                    }
+                    stack.extend([second, first]);
+                }
+                Instruction::Nop(out) => stack.push(out),
+                Instruction::Step(out) | Instruction::Byte { then: out, .. } => {
+                    roots.insert(out);
+                    stack.push(out);
+                }
+                Instruction::Match | Instruction::Fail => {}
+            }
+        }
+        let mut shared = roots.clone();
+        for root in roots.iter().rev().filter(|root| **root != 0 && **root != start && **root != unanchored) {
+            let tree = self.list(*root, &shared).into_iter().collect::<BTreeSet<Id>>();
+            for id in &tree {
+                if comes_from.get(id).is_some_and(|sources| sources.iter().any(|source| !tree.contains(source))) {
+                    shared.insert(*id);
+                }
+            }
+        }
+        let emitted = |id: &Id, root: Id| {
+            let jump = *id != root && shared.contains(id);
+            jump
+                || !matches!(self.at(*id), Instruction::Alternative(..) | Instruction::Nop(_))
+                || (Some(*id) != search && self.is_any_to_the_end(*id))
+        };
+        shared.iter().map(|root| self.list(*root, &shared).iter().filter(|id| emitted(id, *root)).count()).sum()
+    }
+
+    /// What is reached from a root without a step, up to other roots, which are included.
+    fn list(&self, root: Id, roots: &BTreeSet<Id>) -> Vec<Id> {
+        let mut seen = BTreeSet::new();
+        let mut reached = Vec::new();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            reached.push(id);
+            if id != root && roots.contains(&id) {
+                continue;
+            }
+            match self.at(id) {
+                Instruction::Alternative(first, second) => stack.extend([second, first]),
+                Instruction::Nop(out) => stack.push(out),
+                _ => {}
+            }
+        }
+        reached
+    }
+}
+
+/// Lower and upper bound of a repetition.
+type Counts = (u32, Option<u32>);
+
+/// A repetition of a repetition as one, where RE2 has it so when it resolves counts: of the same kind always, of
+/// different kinds if the outer one was counted.
+fn joined_repetition(of: &Node, outer: Counts, greedy: bool, counted: bool) -> (&Node, Counts) {
+    let is_unary = |counts: Counts| matches!(counts, (0 | 1, None) | (0, Some(1)));
+    match of {
+        Node::Repeat { of: inside, min, max, greedy: inner_greedy, .. }
+            if is_unary(outer) && is_unary((*min, *max)) && *inner_greedy == greedy =>
+        {
+            if (*min, *max) == outer {
+                (inside, outer)
+            } else if counted {
+                (inside, (0, None))
+            } else {
+                (of, outer)
+            }
+        }
+        _ => (of, outer),
+    }
+}
+
+/// The bytes of a code point, surrogates included.
+fn utf8(code: u32) -> Vec<u8> {
+    let byte = |value: u32| u8::try_from(value & 0xff).unwrap_or(0);
+    let continuation = |shift: u32| byte(0x80 | ((code >> shift) & 0x3f));
+    match code {
+        0..=0x7f => vec![byte(code)],
+        0x80..=0x7ff => vec![byte(0xc0 | (code >> 6)), continuation(0)],
+        0x800..=0xffff => vec![byte(0xe0 | (code >> 12)), continuation(6), continuation(0)],
+        _ => vec![byte(0xf0 | (code >> 18)), continuation(12), continuation(6), continuation(0)],
+    }
+}
+
+/// A set under construction: sequences of byte ranges that share prefixes and suffixes.
+struct Trie<'a> {
+    program: &'a mut Program,
+    begin: Id,
+    holes: Vec<Hole>,
+    /// Suffixes that may be shared: by byte range, folding and what follows.
+    suffixes: HashMap<(u8, u8, bool, Id), Id>,
+}
+
+impl Trie<'_> {
+    fn range(&mut self, low: u32, high: u32, fold: bool) -> Option<()> {
+        if low > high {
+            return Some(());
+        }
+        if (low, high) == (0x80, MAX) {
+            return self.beyond_ascii();
+        }
+        // First parts of equal length in bytes, then parts in which the last bytes are complete.
+        for last in [0x7f, 0x7ff, 0xffff] {
+            if low <= last && last < high {
+                self.range(low, last, fold)?;
+                return self.range(last + 1, high, fold);
+            }
+        }
+        if high < 0x80 {
+            let (low, high) = (u8::try_from(low).ok()?, u8::try_from(high).ok()?);
+            let id = self.fresh(low, high, fold, 0)?;
+            return self.insert(id);
+        }
+        for bytes in 1..4 {
+            let mask = (1_u32 << (6 * bytes)) - 1;
+            if low & !mask != high & !mask {
+                if low & mask != 0 {
+                    self.range(low, low | mask, fold)?;
+                    return self.range((low | mask) + 1, high, fold);
+                }
+                if high & mask != mask {
+                    self.range(low, (high & !mask) - 1, fold)?;
+                    return self.range(high & !mask, high, fold);
+                }
+            }
+        }
+        let mut id = 0;
+        let (lows, highs) = (utf8(low), utf8(high));
+        let last = lows.len() - 1;
+        for (at, (low, high)) in lows.iter().zip(&highs).enumerate().rev() {
+            // RE2 shares the last byte, and inner ones that are a range; the others rarely recur as suffixes.
+            let shared = at == last || (low < high && at != 0);
+            id = if shared { self.shared(*low, *high, false, id)? } else { self.fresh(*low, *high, false, id)? };
+        }
+        self.insert(id)
+    }
+
+    /// All that is not ASCII: RE2 lets overlong forms pass and saves instructions.
+    fn beyond_ascii(&mut self) -> Option<()> {
+        let mut tail = self.fresh(0x80, 0xbf, false, 0)?;
+        for (at, (low, high)) in [(0xc2, 0xdf), (0xe0, 0xef), (0xf0, 0xf4)].into_iter().enumerate() {
+            if at > 0 {
+                tail = self.fresh(0x80, 0xbf, false, tail)?;
+            }
+            let head = self.fresh(low, high, false, tail)?;
+            self.insert(head)?;
+        }
+        Some(())
+    }
+
+    fn fresh(&mut self, low: u8, high: u8, fold: bool, then: Id) -> Option<Id> {
+        let piece = self.program.byte(low, high, fold, (then != 0).then_some(then))?;
+        self.holes.extend(piece.holes);
+        Some(piece.begin)
+    }
+
+    fn shared(&mut self, low: u8, high: u8, fold: bool, then: Id) -> Option<Id> {
+        if let Some(id) = self.suffixes.get(&(low, high, fold, then)) {
+            return Some(*id);
+        }
+        let id = self.fresh(low, high, fold, then)?;
+        self.suffixes.insert((low, high, fold, then), id);
+        Some(id)
+    }
+
+    fn is_shared(&self, id: Id) -> bool {
+        match self.program.at(id) {
+            Instruction::Byte { low, high, fold, then } => self.suffixes.contains_key(&(low, high, fold, then)),
+            _ => false,
+        }
+    }
+
+    fn insert(&mut self, id: Id) -> Option<()> {
+        self.begin = if self.begin == 0 { id } else { self.merge(self.begin, id)? };
+        Some(())
+    }
+
+    /// Adds a sequence to the tree at `root`. As ranges come in order, only the latest branch can share its beginning.
+    fn merge(&mut self, root: Id, id: Id) -> Option<Id> {
+        let candidate = match self.program.at(root) {
+            Instruction::Alternative(_, latest) => latest,
+            _ => root,
+        };
+        if !self.equal(candidate, id) {
+            return self.program.add(Instruction::Alternative(root, id));
+        }
+        let mut branch = candidate;
+        let mut root = root;
+        if self.is_shared(branch) {
+            // What is a suffix elsewhere must stay as it is, so a copy gets the new way on.
+            branch = self.program.add(self.program.at(branch))?;
+            if candidate == root {
+                root = branch;
+            } else if let Some(Instruction::Alternative(_, latest)) = self.program.code.get_mut(root) {
+                *latest = branch;
+            }
+        }
+        let (Instruction::Byte { then: old, .. }, Instruction::Byte { then: new, .. }) =
+            (self.program.at(branch), self.program.at(id))
+        else {
+            return Some(root);
+        };
+        let merged = self.merge(old, new)?;
+        if let Some(Instruction::Byte { then, .. }) = self.program.code.get_mut(branch) {
+            *then = merged;
+        }
+        Some(root)
+    }
+
+    fn equal(&self, left: Id, right: Id) -> bool {
+        match (self.program.at(left), self.program.at(right)) {
+            (
+                Instruction::Byte { low, high, fold, .. },
+                Instruction::Byte { low: other_low, high: other_high, fold: other_fold, .. },
+            ) => (low, high, fold) == (other_low, other_high, other_fold),
+            _ => false,
+        }
+    }
+}

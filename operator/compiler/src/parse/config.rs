@@ -1,0 +1,134 @@
+//! An untyped map of settings, read with checks.
+
+use super::report::Report;
+use crate::check::text::{is_true, quote};
+use crate::check::{limits, text};
+use ir::ProblemKind;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+
+/// The map, where findings go, and which keys were looked at. A null counts as absent.
+pub struct Config<'m, 'r, 'a> {
+    map: &'m Map<String, Value>,
+    path: String,
+    /// Where findings go.
+    pub report: &'r mut Report<'a>,
+    seen: BTreeSet<String>,
+}
+
+impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
+    /// The map `spec.config`.
+    pub fn new(map: &'m Map<String, Value>, report: &'r mut Report<'a>) -> Self {
+        Self { map, path: "config".into(), report, seen: BTreeSet::new() }
+    }
+
+    /// Whether the key is there.
+    pub fn peek(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&'m Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of a key, which counts as looked at.
+    pub fn take(&mut self, key: &str) -> Option<&'m Value> {
+        self.seen.insert(key.to_owned());
+        self.get(key)
+    }
+
+    fn wrong(&mut self, key: &str, value: &Value, expected: &str) {
+        let shown = quote(&value.to_string());
+        self.report.degrade(&format!("{}.{key}", self.path), ProblemKind::InvalidValue, format!("{shown} is no {expected}; the default is used"));
+    }
+
+    /// A boolean; upstream takes some texts for one, too.
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.take(key)?;
+        match value {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) => Some(is_true(text)),
+            other => {
+                self.wrong(key, other, "boolean");
+                None
+            }
+        }
+    }
+
+    /// A text without control characters.
+    pub fn text(&mut self, key: &str) -> Option<Arc<str>> {
+        let value = self.take(key)?;
+        match value.as_str() {
+            Some(found) if found.len() <= limits::PATH && text::control_character(found).is_none() => Some(found.into()),
+            _ => {
+                self.wrong(key, value, "text without control characters");
+                None
+            }
+        }
+    }
+
+    /// A number from 0 on that fits 32 bits.
+    pub fn count(&mut self, key: &str) -> Option<u32> {
+        let value = self.take(key)?;
+        let count = integer(value).and_then(|number| u32::try_from(number).ok());
+        if count.is_none() {
+            self.wrong(key, value, "number from 0 to 4294967295");
+        }
+        count
+    }
+
+    /// Milliseconds that Envoy takes.
+    pub fn milliseconds(&mut self, key: &str) -> Option<u64> {
+        let value = self.take(key)?;
+        let found = integer(value).and_then(|number| u64::try_from(number).ok()).filter(|ms| *ms <= limits::DURATION_MS);
+        if found.is_none() {
+            self.wrong(key, value, "number of milliseconds");
+        }
+        found
+    }
+
+    /// A value of a typed form.
+    pub fn decoded<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        let value = self.take(key)?;
+        match api::decode::<T>(value).value {
+            Ok(found) => Some(found),
+            Err(problem) => {
+                let place = if problem.path.is_empty() { key.to_owned() } else { format!("{key}.{}", problem.path) };
+                self.report.degrade(&format!("{}.{place}", self.path), ProblemKind::Malformed, problem.message);
+                None
+            }
+        }
+    }
+
+    /// A map below a key; empty when it is absent or no map.
+    pub fn inner(&mut self, key: &str) -> Config<'m, '_, 'a> {
+        let map = match self.take(key) {
+            Some(Value::Object(map)) => map,
+            Some(other) => {
+                self.wrong(key, other, "map");
+                &EMPTY
+            }
+            None => &EMPTY,
+        };
+        Config { map, path: format!("{}.{key}", self.path), report: self.report, seen: BTreeSet::new() }
+    }
+
+    /// Says which keys nobody looked at.
+    pub fn leftovers(&mut self) {
+        let unknown: Vec<&String> = self.map.keys().filter(|key| !self.seen.contains(*key)).take(limits::LISTED).collect();
+        for key in unknown {
+            let detail = format!("{} is not known and has no effect", quote(key));
+            self.report.note(&format!("{}.{}", self.path, quote(key).trim_matches('`')), ProblemKind::UnknownField, detail);
+        }
+    }
+}
+
+/// YAML to JSON turns some integers into floats.
+fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15).map(|number| number as i64))
+}
