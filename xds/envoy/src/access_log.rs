@@ -11,7 +11,9 @@ use serde_json::Value as Json;
 
 /// Fields of `FileAccessLog`.
 const JSON_FORMAT: u32 = 3;
-const TYPED_JSON_FORMAT: u32 = 4;
+const LOG_FORMAT: u32 = 5;
+/// Field of `SubstitutionFormatString`.
+const FORMAT_JSON: u32 = 2;
 /// Fields of `google.protobuf.Struct` and its map entries, and of `google.protobuf.Value` and `ListValue`.
 const STRUCT_ENTRY: u32 = 1;
 const ENTRY_KEY: u32 = 1;
@@ -20,8 +22,8 @@ const VALUE_STRUCT: u32 = 5;
 const VALUE_LIST: u32 = 6;
 const LIST_VALUE: u32 = 1;
 
-/// The file logger of a connection manager. The JSON forms use the logger's own two fields, as upstream does: only
-/// they keep upstream's difference between all values as strings and values with their types.
+/// The file logger of a connection manager. JSON whose values are all strings, which log pipelines rely on, is only to
+/// be had by the logger's own deprecated `json_format`; its successor keeps the types of values.
 pub(crate) fn file(log: &AccessLog) -> AccessLogMessage {
     let mut message = FileAccessLog { path: log.path.to_string(), ..Default::default() };
     let mut json = None;
@@ -37,13 +39,16 @@ pub(crate) fn file(log: &AccessLog) -> AccessLogMessage {
                     ..Default::default()
                 }));
         }
-        AccessLogFormat::Json(format) => json = Some((JSON_FORMAT, format)),
-        AccessLogFormat::TypedJson(format) => json = Some((TYPED_JSON_FORMAT, format)),
+        AccessLogFormat::Json(format) => json = Some((false, format)),
+        AccessLogFormat::TypedJson(format) => json = Some((true, format)),
     }
     let mut value = message.encode_to_vec();
-    if let Some((field, text)) = json {
-        let format = serde_json::from_str(text).unwrap_or(Json::Null);
-        wire::put_field(&mut value, field, &structure(&format));
+    if let Some((typed, text)) = json {
+        let format = structure(&serde_json::from_str(text).unwrap_or(Json::Null));
+        match typed {
+            false => wire::put_field(&mut value, JSON_FORMAT, &format),
+            true => wire::put_field(&mut value, LOG_FORMAT, &wire::field(FORMAT_JSON, &format)),
+        }
     }
     AccessLogMessage {
         name: "envoy.access_loggers.file".to_string(),

@@ -4,10 +4,12 @@ use crate::cases::tree;
 use crate::real_envoy::envoy;
 use crate::rows::*;
 use envoy::bootstrap::{Admin, BootstrapOptions, static_bootstrap};
+use envoy::{Options, Renderer, dump};
 use ir::*;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,6 +25,11 @@ struct Serving {
 impl Serving {
     /// Starts Envoy with rows of one listener on port 0.
     fn start(envoy: &Path, rows: &RowChanges) -> Self {
+        Self::start_with(envoy, rows, |_| {})
+    }
+
+    /// The same with a last change of the configuration.
+    fn start_with(envoy: &Path, rows: &RowChanges, change: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let admin = folder.path().join("admin.sock");
         let options = BootstrapOptions {
@@ -31,7 +38,9 @@ impl Serving {
             ..BootstrapOptions::new("default", "default")
         };
         let file = folder.path().join("envoy.json");
-        std::fs::write(&file, static_bootstrap(rows, &options).unwrap().to_string()).unwrap();
+        let mut config = static_bootstrap(rows, &options).unwrap();
+        change(&mut config);
+        std::fs::write(&file, config.to_string()).unwrap();
         let mut child = Command::new(envoy)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "info", "-c"])
             .arg(&file)
@@ -70,13 +79,24 @@ impl Drop for Serving {
     }
 }
 
+/// Sends a request and reads exactly one answer: Envoy leaves a closing connection open for a second.
 fn exchange(mut stream: impl Read + Write, host: &str, path: &str, headers: &[(&str, &str)]) -> (String, String) {
     let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.to_string(), body.to_string())
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n{more}\r\n").unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).unwrap() > 0, "an answer ends early: {head}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    if head.contains("transfer-encoding: chunked") {
+        while !body.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(stream.read_until(b'\n', &mut body).unwrap() > 0, "an answer ends early");
+        }
+    }
+    (head, String::from_utf8(body).unwrap())
 }
 
 fn listening_address(admin: &Path) -> SocketAddr {
@@ -198,4 +218,54 @@ fn insecure_actions_leave_the_challenge_open() {
             ("closed.test", "/.well-known/acme-challenge/t", "", 503, ""),
         ],
     );
+}
+
+/// A server on a port of its own that answers every request with 200 and a name. Its thread ends with the process.
+fn backend(name: &'static str) -> u16 {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in server.incoming().map(Result::unwrap) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let length = name.len();
+            let _ = write!(&stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{name}");
+        }
+    });
+    port
+}
+
+/// The answers of ten requests to a cluster with these endpoints.
+fn answers(envoy: &Path, endpoints: &[(u16, EndpointHealth)]) -> BTreeSet<String> {
+    let at = |(port, health): &(u16, EndpointHealth)| Endpoint {
+        address: "127.0.0.1".parse().unwrap(),
+        port: *port,
+        health: *health,
+        zone: "".into(),
+    };
+    let set = EndpointSet { name: "eds".into(), endpoints: endpoints.iter().map(at).collect() };
+    let mut assignment = Value::Null;
+    for resource in Renderer::new(Options::default()).apply(&Rows::default().endpoints(set).0, 1).upserts {
+        assignment = dump::resource(&resource).unwrap();
+    }
+    let id = list_id("*");
+    let rows = Rows::default()
+        .serve(0, vec![host("*", VirtualHostBody::Routes(id.clone()))])
+        .list(flat(&id, vec![group("root", on(prefix("/")), Action::Forward(forward_to("backends")))]))
+        .cluster(cluster("backends"));
+    let serving = Serving::start_with(envoy, &rows.0, |config| {
+        config["static_resources"]["clusters"][0]["load_assignment"] = assignment;
+    });
+    (0..10).map(|_| serving.get("a.test", "/", &[])).map(|(status, body)| format!("{status} {body}")).collect()
+}
+
+#[test]
+fn draining_endpoints_serve_only_when_nothing_else_is_left() {
+    use EndpointHealth::{Draining, Healthy};
+    let Some(envoy) = envoy() else { return };
+    let (healthy, first, second) = (backend("healthy"), backend("first"), backend("second"));
+    let all = |names: &[&str]| names.iter().map(|name| format!("200 {name}")).collect::<BTreeSet<_>>();
+    let mixed = answers(&envoy, &[(healthy, Healthy), (first, Draining), (second, Draining)]);
+    assert_eq!(mixed, all(&["healthy"]));
+    assert_eq!(answers(&envoy, &[(first, Draining), (second, Draining)]), all(&["first", "second"]));
 }
