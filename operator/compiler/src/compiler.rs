@@ -76,12 +76,12 @@ impl Compiler {
     pub fn new(options: Options) -> Self {
         let db = Db::new(options);
         for slice in Slice::ALL {
-            db.settings.mark(&db.graph, &slice);
+            db.settings.pin(&db.graph, &slice);
         }
         for key in rule::probe_keys(&db.options.namespace) {
-            db.rules.mark(&db.graph, &key);
+            db.rules.pin(&db.graph, &key);
         }
-        db.hosts.mark(&db.graph, &db.default_host_key());
+        db.hosts.pin(&db.graph, &db.default_host_key());
         Self { db, listed: AHashMap::new() }
     }
 
@@ -185,7 +185,9 @@ impl Compiler {
             index::attachments(&mut self.db, &key, old);
         }
         pass!(self, batch, chain_owners, attach::chain_owner);
-        pass!(self, batch, domains, attach::domain);
+        for (key, _) in pass!(self, batch, domains, attach::domain) {
+            self.db.bodies.mark(&self.db.graph, &key);
+        }
     }
 
     /// Mappings, groups, and the lists that they are in.

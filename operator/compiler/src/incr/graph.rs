@@ -80,6 +80,10 @@ struct Node {
     table: u8,
     slot: u32,
     dirty: bool,
+    /// Whether the row is there.
+    present: bool,
+    /// Kept although nobody reads it: its row depends on what is not there yet.
+    pinned: bool,
     readers: Readers,
     reads: Box<[NodeId]>,
 }
@@ -110,7 +114,8 @@ impl Graph {
 
     pub(super) fn allocate(&self, table: u8, slot: u32) -> NodeId {
         let inner = &mut *self.inner.borrow_mut();
-        let node = Node { table, slot, dirty: false, readers: Readers::Few(SmallVec::new()), reads: Box::default() };
+        let readers = Readers::Few(SmallVec::new());
+        let node = Node { table, slot, dirty: false, present: false, pinned: false, readers, reads: Box::default() };
         if let Some(id) = inner.free.pop() {
             if let Some(place) = inner.nodes.get_mut(id as usize) {
                 *place = node;
@@ -179,8 +184,25 @@ impl Graph {
         inner.orphans.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
     }
 
-    pub(super) fn is_unread(&self, node: NodeId) -> bool {
-        self.inner.borrow().nodes.get(node.0 as usize).is_none_or(|found| found.readers.is_empty() && !found.dirty)
+    pub(super) fn set_present(&self, node: NodeId, present: bool) {
+        if let Some(found) = self.inner.borrow_mut().nodes.get_mut(node.0 as usize) {
+            found.present = present;
+        }
+    }
+
+    pub(super) fn pin(&self, node: NodeId) {
+        if let Some(found) = self.inner.borrow_mut().nodes.get_mut(node.0 as usize) {
+            found.pinned = true;
+        }
+    }
+
+    /// Whether an absent row can be forgotten: nobody looks at it, and nothing that is there could bring it about.
+    pub(super) fn is_idle(&self, node: NodeId) -> bool {
+        let inner = self.inner.borrow();
+        let is_present = |read: &NodeId| inner.nodes.get(read.0 as usize).is_some_and(|read| read.present);
+        inner.nodes.get(node.0 as usize).is_none_or(|found| {
+            found.readers.is_empty() && !found.dirty && !found.pinned && !found.reads.iter().any(is_present)
+        })
     }
 
     pub(super) fn release(&self, node: NodeId) {

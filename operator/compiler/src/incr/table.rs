@@ -81,6 +81,7 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
         }
         let gone = row.is_none();
         let old = std::mem::replace(place, row);
+        graph.set_present(node, !gone);
         graph.touch(node);
         if gone {
             graph.suspect(self.number, slot);
@@ -100,6 +101,13 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
     /// Makes sure that the row of this key is (re)computed in this batch.
     pub fn mark(&self, graph: &Graph, key: &K) {
         let (_, node) = self.slot(graph, key);
+        graph.mark(node);
+    }
+
+    /// As [`Table::mark`], and the key is never forgotten: nothing else would bring the row into being.
+    pub fn pin(&self, graph: &Graph, key: &K) {
+        let (_, node) = self.slot(graph, key);
+        graph.pin(node);
         graph.mark(node);
     }
 
@@ -131,7 +139,7 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
                 continue;
             }
             let Some(place) = keys.names.get_mut(slot as usize) else { continue };
-            if !place.as_ref().is_some_and(|(_, node)| graph.is_unread(*node)) {
+            if !place.as_ref().is_some_and(|(_, node)| graph.is_idle(*node)) {
                 continue;
             }
             if let Some((key, node)) = place.take() {
@@ -149,6 +157,7 @@ impl<K: Clone + Eq + Hash, E: Ord + Clone> Table<K, BTreeSet<E>> {
         let (slot, node) = self.slot(graph, term);
         let added = self.place(slot).get_or_insert_default().insert(element);
         if added {
+            graph.set_present(node, true);
             graph.touch(node);
         }
         added
@@ -163,6 +172,7 @@ impl<K: Clone + Eq + Hash, E: Ord + Clone> Table<K, BTreeSet<E>> {
             *place = None;
         }
         if place.is_none() {
+            graph.set_present(node, false);
             graph.suspect(self.number, slot);
         }
         if removed {
