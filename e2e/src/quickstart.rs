@@ -12,6 +12,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,9 @@ pub const BACKENDS: [(&str, &str, u16); 3] =
 
 /// The overlay that leads to the sample application on this machine, below the folder of the manifests.
 const ENDPOINTS: &str = "overlays/files/endpoints.yaml";
+
+/// How long a line of an ended child may take to come out of the pipe.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What to run.
 pub struct Options {
@@ -71,7 +75,13 @@ pub async fn run(options: &Options) -> Result<ExitStatus> {
                     let _ = kill(pid, signal);
                 }
             },
-            status = child.wait(), if !open => return Ok(status?),
+            status = child.wait() => {
+                // What it wrote last is still in the pipe. A process that inherited the pipe must not hold this one up.
+                while let Ok(Ok(Some(line))) = tokio::time::timeout(LAST_WORDS, lines.next_line()).await {
+                    hints.pass(&line);
+                }
+                return Ok(status?);
+            },
         }
     }
 }
