@@ -160,7 +160,11 @@ fn ready_listener(ready: &Ready) -> Value {
         "stat_prefix": "ready_http",
         "route_config": {"name": "local_route"},
         "http_filters": [
-            filter("envoy.filters.http.health_check", health, "envoy.extensions.filters.http.health_check.v3.HealthCheck"),
+            filter(
+                "envoy.filters.http.health_check",
+                health,
+                "envoy.extensions.filters.http.health_check.v3.HealthCheck",
+            ),
             filter("envoy.filters.http.router", json!({}), "envoy.extensions.filters.http.router.v3.Router"),
         ],
     });

@@ -16,7 +16,8 @@ use xds::ResourceType;
 const HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// The message of a cluster. DNS clusters use Envoy's long-standing fields rather than the newer `cluster_type`
-/// extension: tools that read configurations know them, and Envoy 1.40 takes both. Its map of protocol options has at most one entry, so its encoding is canonical.
+/// extension: tools that read configurations know them, and Envoy 1.40 takes both. The map of
+/// protocol options has at most one entry, so the encoding is canonical.
 #[expect(deprecated, reason = "see above")]
 pub(crate) fn message(row: &Cluster) -> cluster::Cluster {
     use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy};

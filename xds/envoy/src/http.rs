@@ -69,8 +69,8 @@ impl Template {
     }
 }
 
-/// A place in the HTTP filter chain, in upstream's order. A slot whose filter edits can add or change is filled by
-/// ECDS from the first day (`http_filter::ConfigType::ConfigDiscovery`), so that such an edit leaves the chain as it is.
+/// A place in the HTTP filter chain, in upstream's order. So far only the router is built, inline. A slot may instead
+/// be filled by ECDS (`http_filter::ConfigType::ConfigDiscovery`), so that edits of its filter leave the chain as it is.
 #[derive(Clone, Copy)]
 enum Slot {
     Router,
