@@ -23,7 +23,7 @@ use crate::wire::{Request, Response};
 /// How long a stream may ask for other things before clusters are sent unasked: after some refusals Envoy never asks
 /// for them on a new stream (envoyproxy/envoy 34334, 36951) and serves old ones until it is told.
 const UNASKED_CLUSTERS_AFTER: Duration = Duration::from_secs(1);
-/// How long a reconnected client that claims resources may take to say which route tables it has.
+/// How long a reconnected client that claims resources may take to say which listeners and route tables it has.
 const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// Bounds of what one client may cause.
@@ -157,7 +157,7 @@ impl Subscriber {
 
     /// When [`Subscriber::poll`] is to be called even if nothing happens.
     pub fn deadline(&self) -> Option<Duration> {
-        let introduction = if self.settled_in() { None } else { self.introduction_ends };
+        let introduction = if self.claims() { self.introduction_ends } else { None };
         [self.unasked_clusters_at, introduction].into_iter().flatten().min()
     }
 
@@ -264,11 +264,9 @@ impl Subscriber {
         ResourceType::ALL.into_iter().for_each(|kind| self.tables.get_mut(kind).catch_up(state));
     }
 
-    /// Whether the client has had the chance to say which route tables it has: a reconnected one names its clusters
-    /// first, and may still route to some that are gone.
-    fn settled_in(&self) -> bool {
-        let claims = self.table(ResourceType::Cluster).had_state || self.table(ResourceType::Listener).had_state;
-        !claims || self.introduction_ends.is_none() || self.table(ResourceType::Route).requested
+    /// Whether the client has resources from an earlier stream.
+    fn claims(&self) -> bool {
+        ResourceType::ALL.into_iter().any(|kind| self.table(kind).had_state)
     }
 
     fn report_live(&mut self, batch: u64) {

@@ -1,8 +1,8 @@
 //! What is sent next, in the order in which Envoy must read it.
 //!
 //! Make before break, pipelined: clusters, their endpoints and secrets, other endpoints and secrets, listeners, filter
-//! configurations, route tables, and at last the removal of clusters that nothing names any more. Envoy handles a stream
-//! in order, so nothing here waits for an ACK of a type before it; only the removal of clusters does.
+//! configurations, route tables. Envoy handles a stream in order, so nothing of this waits for an ACK of a type before
+//! it. What is switched off does wait: tables for the listeners, clusters and their endpoints for the tables too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +33,15 @@ impl Subscriber {
         self.secrets(state, &mut out);
         self.listeners(state, &mut out);
         self.one_each(ResourceType::ExtensionConfig, state, &mut out);
+        let ending = self.released(ResourceType::Route);
+        self.table_mut(ResourceType::Route).dirty.extend(ending);
         self.one_each(ResourceType::Route, state, &mut out);
         self.cluster_removals(state, &mut out);
+        let ending = self.released(ResourceType::Endpoint);
+        if !ending.is_empty() {
+            self.table_mut(ResourceType::Endpoint).dirty.extend(ending);
+            self.endpoints(state, &mut out);
+        }
         out
     }
 
@@ -184,18 +191,29 @@ impl Subscriber {
     fn cluster_removals(&mut self, state: &State, out: &mut Vec<Response>) {
         let kind = ResourceType::Cluster;
         let mut names = std::mem::take(&mut self.table_mut(kind).doomed);
-        if self.settled_in() {
-            let users = [ResourceType::Listener, ResourceType::ExtensionConfig, ResourceType::Route];
-            let oldest = users.into_iter().filter_map(|user| self.table(user).horizon.oldest()).min();
-            let free = |batch: u64| oldest.is_none_or(|oldest| batch < oldest);
-            names.extend(
-                self.table(kind).leaving.iter().filter(|(_, batch)| free(**batch)).map(|(name, _)| name.clone()),
-            );
-        }
+        names.extend(self.released(kind));
         if !names.is_empty() {
             names.iter().for_each(|name| self.release_companions(name));
             self.send(kind, vec![], names.into_iter().collect(), state, out);
         }
+    }
+
+    /// The names of a type that are to be switched off and that nothing uses any more: all that could name them is
+    /// acknowledged in a form without them.
+    fn released(&self, kind: ResourceType) -> BTreeSet<Arc<str>> {
+        let table = self.table(kind);
+        if table.leaving.is_empty() || !self.users_are_known(kind) {
+            return BTreeSet::new();
+        }
+        let oldest = users(kind).iter().filter_map(|user| self.table(*user).horizon.oldest()).min();
+        let free = |batch: u64| oldest.is_none_or(|oldest| batch < oldest);
+        table.leaving.iter().filter(|(_, batch)| free(**batch)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A reconnected client names its clusters before the tables that may still route to some that are gone.
+    fn users_are_known(&self, kind: ResourceType) -> bool {
+        let asker = if kind == ResourceType::Route { ResourceType::Listener } else { ResourceType::Route };
+        !self.claims() || self.introduction_ends.is_none() || self.table(asker).requested
     }
 
     /// What to send for each name: resources, or the removal of the name.
@@ -227,6 +245,14 @@ impl Subscriber {
         let response = Response { kind, nonce: self.last_nonce, batch: state.batch(), resources, removed };
         self.table_mut(kind).book(&response);
         out.push(response);
+    }
+}
+
+/// The types whose resources may name those of a type.
+fn users(kind: ResourceType) -> &'static [ResourceType] {
+    match kind {
+        ResourceType::Route => &[ResourceType::Listener],
+        _ => &[ResourceType::Listener, ResourceType::ExtensionConfig, ResourceType::Route],
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) struct Subscription {
     pub(super) horizon: Horizon,
     /// Names to be sent.
     pub(super) dirty: BTreeSet<Arc<str>>,
-    /// Clusters to be removed, with the batch that everything naming them must have reached first.
+    /// Names to be switched off, with the batch that everything naming them must have reached first.
     pub(super) leaving: BTreeMap<Arc<str>, u64>,
     /// Refused clusters that the client never had: they are to be removed, or Envoy's warming list keeps them.
     pub(super) doomed: BTreeSet<Arc<str>>,
@@ -260,6 +260,7 @@ impl Subscription {
         if self.wildcard && version.is_some() && !self.entries.contains_key(name) {
             self.entries.insert(name.clone(), Entry::default());
         }
+        let switched_off_last = self.is_switched_off_last();
         let Some(entry) = self.entries.get_mut(name) else { return };
         let named = entry.asked || entry.companion_of > 0;
         let gone_while_away = version.is_none() && matches!(entry.known, Known::At(_) | Known::Unknown);
@@ -288,7 +289,7 @@ impl Subscription {
         if self.refused.contains(name, version.unwrap_or(Version::ABSENT)) {
             self.dirty.remove(name);
             self.leaving.remove(name);
-        } else if self.kind == ResourceType::Cluster && version.is_none() && entry.known != Known::Never {
+        } else if switched_off_last && version.is_none() && entry.known != Known::Never {
             self.dirty.remove(name);
             self.leaving.entry(name.clone()).or_insert(state.batch());
         } else {
@@ -383,6 +384,11 @@ impl Subscription {
             }
         }
         Some(sent)
+    }
+
+    /// Whether other resources name those of the type, so that traffic is lost when one goes before them.
+    fn is_switched_off_last(&self) -> bool {
+        matches!(self.kind, ResourceType::Cluster | ResourceType::Endpoint | ResourceType::Route)
     }
 
     fn is_gated_by_name(&self) -> bool {

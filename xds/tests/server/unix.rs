@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use xds::ResourceType::{Cluster, Endpoint as Assignment, Route};
+use xds::ResourceType::{Cluster, Endpoint as Assignment, Route, Secret};
 use xds::{Event, Options, ServeError};
 
 use crate::client::{Client, Running, Server, ask, soon};
@@ -119,8 +119,9 @@ async fn a_reconnect_with_very_many_names_is_taken() {
     let server = Server::new(Options::default());
     let (_folder, path, running) = serve(&server);
     let mut client = Client::connect(dial(&path).await).await.unwrap();
-    let name = |n: usize| (format!("cluster_with_a_name_of_realistic_length_{n:08}"), "0000000000000001".to_owned());
-    let mut request = ask(Assignment, &[]);
+    let name =
+        |n: usize| (format!("a_name_of_realistic_length_as_clusters_have_it_{n:08}"), "0000000000000001".to_owned());
+    let mut request = ask(Secret, &[]);
     request.initial_resource_versions = (0..100_000).map(name).collect();
     client.send(request).await;
     let response = client.next().await.unwrap().unwrap();

@@ -14,10 +14,40 @@ fn routed() -> Script {
 fn a_cluster_leaves_after_the_route_table_is_acknowledged() {
     let mut s = routed();
     s.change([cluster("new", 1), endpoints("new", 1), table("t", 2)], &[(CDS, "old"), (EDS, "old")]);
-    assert_eq!(s.sent(), ["CDS new@1", "EDS new@1", "EDS old@0", "RDS t@2"], "additions alone");
-    assert_eq!(s.ack(CDS).ack(EDS).ack(EDS).sent(), [""; 0]);
+    assert_eq!(s.sent(), ["CDS new@1", "EDS new@1", "RDS t@2"], "additions alone");
+    assert_eq!(s.ack(CDS).ack(EDS).sent(), [""; 0]);
     assert_eq!(s.ack(RDS).sent(), ["CDS -old"]);
     assert_eq!(s.ack_all().sent(), [""; 0]);
+}
+
+#[test]
+fn endpoints_are_not_emptied_while_a_table_leads_to_them() {
+    let mut s = routed();
+    s.ask(EDS, &["old"]);
+    s.change([table("t", 2)], &[(CDS, "old"), (EDS, "old")]);
+    assert_eq!(s.sent(), ["RDS t@2"]);
+    assert_eq!(s.ack(RDS).sent(), ["CDS -old", "EDS old@0"]);
+    assert_eq!(s.unask(EDS, &["old"]).ack_all().sent(), [""; 0]);
+}
+
+#[test]
+fn a_table_is_not_emptied_while_a_listener_uses_it() {
+    let mut s = routed();
+    s.change([listener("web", 2)], &[(RDS, "t")]);
+    assert_eq!(s.sent(), ["LDS web@2"]);
+    assert_eq!(s.ack(LDS).sent(), ["RDS t@0"]);
+}
+
+#[test]
+fn a_reconnected_client_keeps_endpoints_and_tables_until_their_users_are_current() {
+    let mut s = Script::with([listener("web", 2), table("t", 2)]);
+    s.claim(CDS, &[], &[("old", 1)]).claim(EDS, &["old"], &[("old", 1)]);
+    assert_eq!(s.sent(), ["CDS"]);
+    assert_eq!(s.claim(LDS, &[], &[("web", 1)]).sent(), ["LDS web@2"]);
+    assert_eq!(s.claim(RDS, &["t", "gone"], &[("t", 1), ("gone", 1)]).sent(), ["RDS t@2"]);
+    assert_eq!(s.ack(LDS).sent(), ["RDS gone@0"]);
+    assert_eq!(s.ack(RDS).sent(), [""; 0]);
+    assert_eq!(s.ack(RDS).sent(), ["CDS -old", "EDS old@0"]);
 }
 
 #[test]
