@@ -20,7 +20,10 @@ pub fn name(name: &str) -> Result<(), String> {
 /// Whether a header of this name may be added or removed: Envoy refuses that for `host` and for pseudo headers.
 pub fn editable(header: &str) -> Result<(), String> {
     if header.starts_with(':') || header.eq_ignore_ascii_case("host") {
-        return Err(format!("header {} can be neither added nor removed; use host_rewrite for the host", quote(header)));
+        return Err(format!(
+            "header {} can be neither added nor removed; use host_rewrite for the host",
+            quote(header)
+        ));
     }
     name(header)
 }

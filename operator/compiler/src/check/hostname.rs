@@ -20,7 +20,9 @@ pub fn glob(text: &str) -> Result<(), String> {
     }
     let ok = |character: char| character.is_ascii_alphanumeric() || "-_.:[]*".contains(character);
     match text.chars().find(|character| !ok(*character)) {
-        Some(character) => Err(format!("host name {} has the character {}", quote(text), quote(&character.to_string()))),
+        Some(character) => {
+            Err(format!("host name {} has the character {}", quote(text), quote(&character.to_string())))
+        }
         None => Ok(()),
     }
 }
@@ -31,7 +33,9 @@ mod tests {
 
     #[test]
     fn globs_have_one_star_at_an_end() {
-        for good in ["*", "a.example", "*.a.example", "a.*", "*-dev.example", "a.example:8080", "[::1]:80", "A_b.example"] {
+        for good in
+            ["*", "a.example", "*.a.example", "a.*", "*-dev.example", "a.example:8080", "[::1]:80", "A_b.example"]
+        {
             assert_eq!(glob(good), Ok(()), "{good}");
         }
         for bad in ["", "*.*", "a.*.b", "a b", "a/b", "ä.example", "a\n", &"a".repeat(300)] {

@@ -40,5 +40,7 @@ pub fn ca_bundle(bundle: &[u8]) -> Result<(), String> {
 pub fn revocation_list(list: &[u8]) -> Result<(), String> {
     let blocks = blocks(list)?;
     let block = blocks.iter().find(|block| block.label == "X509 CRL").ok_or("there is no revocation list")?;
-    x509_parser::parse_x509_crl(&block.contents).map(|_| ()).map_err(|_| "the revocation list cannot be read".to_owned())
+    x509_parser::parse_x509_crl(&block.contents)
+        .map(|_| ())
+        .map_err(|_| "the revocation list cannot be read".to_owned())
 }

@@ -73,8 +73,3 @@ fn read(text: &str, max_program_size: u32) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests;
-/// PROBE
-pub fn probe(text: &str, max: u32) -> Result<usize, String> {
-    let (node, _) = syntax::parse(text)?;
-    program::size(&node, max).ok_or("too large".into())
-}

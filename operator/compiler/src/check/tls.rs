@@ -57,13 +57,23 @@ const STANDARD_SUITES: &[&str] = &[
 
 /// Words that stand for several suites, each for at least one.
 const ALIASES: &[&str] = &[
-    "3DES", "AES", "AES128", "AES256", "AESGCM", "ALL", "CHACHA20", "DEFAULT", "ECDHE", "ECDSA", "EECDH", "FIPS", "HIGH",
-    "PSK", "SHA", "SHA1", "SSLv3", "TLSv1", "TLSv1.2", "aECDSA", "aPSK", "aRSA", "kECDHE", "kEECDH", "kPSK", "kRSA",
+    "3DES", "AES", "AES128", "AES256", "AESGCM", "ALL", "CHACHA20", "DEFAULT", "ECDHE", "ECDSA", "EECDH", "FIPS",
+    "HIGH", "PSK", "SHA", "SHA1", "SSLv3", "TLSv1", "TLSv1.2", "aECDSA", "aPSK", "aRSA", "kECDHE", "kEECDH", "kPSK",
+    "kRSA",
 ];
 
 /// Groups. Those of TLS 1.3 and earlier share the names.
 const GROUPS: &[&str] = &[
-    "MLKEM1024", "P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "prime256v1", "secp384r1", "secp521r1", "x25519",
+    "MLKEM1024",
+    "P-256",
+    "P-384",
+    "P-521",
+    "X25519",
+    "X25519MLKEM768",
+    "prime256v1",
+    "secp384r1",
+    "secp521r1",
+    "x25519",
 ];
 
 /// Whether an entry of a list of cipher suites adds suites that are known: a name or alias, several joined by colons, or
@@ -89,15 +99,31 @@ mod tests {
     #[test]
     fn suites_are_those_of_boringssl() {
         for good in [
-            "ECDHE-RSA-AES128-GCM-SHA256", "TLS_RSA_WITH_AES_128_CBC_SHA", "HIGH", "TLSv1.2",
-            "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]", "ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "TLS_RSA_WITH_AES_128_CBC_SHA",
+            "HIGH",
+            "TLSv1.2",
+            "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]",
+            "ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA",
         ] {
             assert!(cipher_suite(good), "{good}");
         }
         for bad in [
-            "", "bogus", "AES128-SHA256", "RC4-SHA", "TLS_AES_128_GCM_SHA256", "ecdhe-rsa-aes128-gcm-sha256", "!aNULL",
-            "-SHA", "[ECDHE-RSA-AES128-GCM-SHA256|XX]", "ECDHE-RSA-AES128-GCM-SHA256,AES128-SHA", " AES128-SHA", "@STRENGTH",
-            "AES128-SHA:", "DHE-RSA-AES128-GCM-SHA256", "[",
+            "",
+            "bogus",
+            "AES128-SHA256",
+            "RC4-SHA",
+            "TLS_AES_128_GCM_SHA256",
+            "ecdhe-rsa-aes128-gcm-sha256",
+            "!aNULL",
+            "-SHA",
+            "[ECDHE-RSA-AES128-GCM-SHA256|XX]",
+            "ECDHE-RSA-AES128-GCM-SHA256,AES128-SHA",
+            " AES128-SHA",
+            "@STRENGTH",
+            "AES128-SHA:",
+            "DHE-RSA-AES128-GCM-SHA256",
+            "[",
         ] {
             assert!(!cipher_suite(bad), "{bad}");
         }

@@ -53,7 +53,7 @@ pub(super) fn takes(command: &str) -> Option<Takes> {
 }
 
 /// Commands with a time format; sorted.
-const TIMES: &[&str] = &[
+pub(super) const TIMES: &[&str] = &[
     "DOWNSTREAM_PEER_CERT_V_END",
     "DOWNSTREAM_PEER_CERT_V_START",
     "EMIT_TIME",
@@ -65,7 +65,7 @@ const TIMES: &[&str] = &[
 ];
 
 /// Commands with an option that has no wrong values; sorted.
-const WITH_OPTION: &[&str] = &[
+pub(super) const WITH_OPTION: &[&str] = &[
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
@@ -76,7 +76,7 @@ const WITH_OPTION: &[&str] = &[
 ];
 
 /// Commands without parameters; sorted.
-const PLAIN: &[&str] = &[
+pub(super) const PLAIN: &[&str] = &[
     "ACCESS_LOG_TYPE",
     "BYTES_RECEIVED",
     "BYTES_RETRANSMITTED",

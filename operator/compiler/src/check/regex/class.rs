@@ -93,9 +93,10 @@ impl CharSet {
 fn folded(low: u32, high: u32) -> Vec<(u32, u32)> {
     // Surrogates have no case and are no `char`; the two sides of them are folded apart.
     let sides = [(low, high.min(0xd7ff)), (low.max(0xe000), high)];
-    let ranges = sides.into_iter().filter(|(low, high)| low <= high).filter_map(|(low, high)| {
-        Some(ClassUnicodeRange::new(char::from_u32(low)?, char::from_u32(high)?))
-    });
+    let ranges = sides
+        .into_iter()
+        .filter(|(low, high)| low <= high)
+        .filter_map(|(low, high)| Some(ClassUnicodeRange::new(char::from_u32(low)?, char::from_u32(high)?)));
     let mut class = ClassUnicode::new(ranges);
     if class.try_case_fold_simple().is_err() {
         return Vec::new();

@@ -29,9 +29,11 @@ pub(super) fn without_required_prefix(node: &Node) -> Node {
     let Node::Concat(parts) = node else { return node.clone() };
     let anchors = parts.iter().take_while(|part| **part == Node::Assertion(Assertion::TextStart)).count();
     let literals = match parts.get(anchors) {
-        Some(Node::Literal(_, fold)) if anchors > 0 => {
-            parts.iter().skip(anchors).take_while(|part| matches!(part, Node::Literal(_, other) if other == fold)).count()
-        }
+        Some(Node::Literal(_, fold)) if anchors > 0 => parts
+            .iter()
+            .skip(anchors)
+            .take_while(|part| matches!(part, Node::Literal(_, other) if other == fold))
+            .count(),
         _ => return node.clone(),
     };
     sequence(parts.iter().skip(anchors + literals).cloned().collect())

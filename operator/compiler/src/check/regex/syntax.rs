@@ -558,10 +558,15 @@ fn concat(mut parts: Vec<Node>) -> Node {
     match parts.len() {
         0 => Node::Empty,
         1 => parts.remove(0),
-        _ => Node::Concat(parts.into_iter().flat_map(|part| match part {
-            Node::Concat(inner) => inner,
-            other => vec![other],
-        }).collect()),
+        _ => Node::Concat(
+            parts
+                .into_iter()
+                .flat_map(|part| match part {
+                    Node::Concat(inner) => inner,
+                    other => vec![other],
+                })
+                .collect(),
+        ),
     }
 }
 
