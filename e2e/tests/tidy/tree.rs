@@ -72,7 +72,9 @@ fn modules_and_tests_follow_the_style() {
     let ignored = concat!("#[ign", "ore");
     let mut findings = Vec::new();
     for (path, text) in texts().filter(|(path, _)| is_source(path)) {
-        if path.file_name().is_some_and(|name| name == "mod.rs") {
+        // What several test programs share has no other place: a file directly in tests/ is a program of its own.
+        let shared_by_tests = path.components().any(|part| part.as_os_str() == "tests");
+        if path.file_name().is_some_and(|name| name == "mod.rs") && !shared_by_tests {
             findings.push(format!("{}: put the module file next to its folder", path.display()));
         }
         if text.contains(ignored) {
@@ -118,6 +120,28 @@ fn decisions_have_numbers_of_their_own() {
         .map(|(number, names)| format!("{number}: {names:?}"))
         .collect();
     report("docs/decisions/NNNN-title.md", &findings);
+}
+
+#[test]
+fn the_tests_that_hold_the_invariants_exist() {
+    let page = std::fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, table) = page.split_once("| held by |").expect("a table of invariants");
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let sources: Vec<String> = texts().filter(|(path, _)| is_source(path)).map(|(_, text)| text).collect();
+    let mut named = 0;
+    let mut findings = Vec::new();
+    for line in table.lines() {
+        let held_by = line.trim_end_matches(" |").rsplit_once("| ").map_or("", |(_, cell)| cell);
+        // Every second part of a cell stands between backticks.
+        for test in held_by.split('`').skip(1).step_by(2) {
+            named += 1;
+            if !sources.iter().any(|text| text.contains(&format!("fn {test}("))) {
+                findings.push(test.to_owned());
+            }
+        }
+    }
+    assert!(named >= 8, "only {named} tests are named");
+    report("tests named in docs/architecture.md that do not exist", &findings);
 }
 
 #[test]
