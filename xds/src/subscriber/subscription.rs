@@ -396,13 +396,11 @@ impl Subscription {
     }
 
     pub(super) fn accept(&mut self, sent: &Sent) {
-        for name in sent.each_name() {
+        let present = sent.resources.iter().map(|(name, version)| (name, *version != Version::ABSENT));
+        let removed = sent.removed.iter().map(|name| (name, false));
+        for (name, held) in present.chain(removed) {
             let Some(entry) = self.entries.get_mut(name) else { continue };
-            match entry.known {
-                Known::At(_) => entry.held = true,
-                Known::Absent => entry.held = false,
-                Known::Never | Known::Unknown => {}
-            }
+            entry.held = held;
             if entry.in_flight == sent.nonce {
                 entry.in_flight = 0;
                 self.horizon.shift(entry.unsettled, entry.unsent);

@@ -71,6 +71,16 @@ fn a_named_cluster_that_serves_in_an_older_form_is_not_removed() {
 }
 
 #[test]
+fn the_ack_of_its_removal_is_no_ack_of_a_later_form_of_a_cluster() {
+    let mut s = Script::with([cluster("a", 1)]);
+    s.wildcard(CDS).sent();
+    s.ack(EDS).nack(CDS, &format!("{CLUSTERS}a: bad"));
+    assert_eq!(s.sent(), ["CDS -a"]);
+    assert_eq!(s.put([cluster("a", 2)]).sent(), ["CDS a@2", "EDS a@0"]);
+    assert_eq!(s.ack(CDS).nack(CDS, &format!("{CLUSTERS}a: bad")).sent(), ["CDS -a"]);
+}
+
+#[test]
 fn a_refused_cluster_that_changed_meanwhile_is_replaced_instead_of_removed() {
     let mut s = Script::with([cluster("a", 1)]);
     s.wildcard(CDS).sent();
