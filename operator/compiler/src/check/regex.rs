@@ -25,6 +25,9 @@ use super::text::quote;
 /// The program size Envoy is told to allow when the Module says nothing, upstream's `regex_max_size`.
 pub const DEFAULT_MAX_PROGRAM_SIZE: u32 = 200;
 
+/// The largest program size that a Module can allow; Envoy is told to take no more.
+pub const LARGEST_PROGRAM_SIZE: u32 = 10_000;
+
 /// Whether Envoy will take the expression, given the largest program size it is told to allow.
 pub fn judge(text: &str, max_program_size: u32) -> Result<(), String> {
     read(text, max_program_size).map(|_| ())
