@@ -344,6 +344,8 @@ pub struct TlsSettings {
     pub ecdh_curves: Vec<Arc<str>>,
     /// `sni`
     pub sni: Option<Arc<str>>,
+    /// A setting that protects traffic cannot be honoured, so nothing may be served under these settings.
+    pub closed: bool,
 }
 
 /// A Host.

@@ -16,6 +16,8 @@ pub enum Discovery {
         address: IpAddr,
         /// The port.
         port: u16,
+        /// The name it stands for, which `auto_host_rewrite` sends.
+        hostname: Option<Arc<str>>,
     },
     /// DNS.
     Dns {

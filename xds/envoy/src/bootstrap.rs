@@ -13,8 +13,9 @@ use std::time::Duration;
 /// The name of the cluster that stands for the control plane, as upstream has it.
 pub const CONTROL_PLANE_CLUSTER: &str = "xds_cluster";
 
-/// How large an RE2 program may be. Envoy's own limit is 100, upstream's users rely on 200.
-const REGEX_PROGRAM_SIZE: u32 = 200;
+/// How large an RE2 program may be as far as Envoy is concerned. Its own limit is 100; the compiler judges by the
+/// Module's `regex_max_size` (200 by default), which this must not undercut.
+const REGEX_PROGRAM_SIZE: u32 = 10_000;
 
 /// Where Envoy's admin interface listens: only where the machine's own users come.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,12 +41,12 @@ pub(crate) fn message(row: &Cluster) -> cluster::Cluster {
         LoadBalancing::Maglev => LbPolicy::Maglev,
     });
     let discovery = match &row.discovery {
-        Discovery::Static { address, port } => {
-            out.load_assignment = Some(one_endpoint(&row.name, &address.to_string(), *port));
+        Discovery::Static { address, port, hostname } => {
+            out.load_assignment = Some(one_endpoint(&row.name, &address.to_string(), *port, hostname.as_deref()));
             DiscoveryType::Static
         }
         Discovery::Dns { host, port, logical, respect_ttl } => {
-            out.load_assignment = Some(one_endpoint(&row.name, host, *port));
+            out.load_assignment = Some(one_endpoint(&row.name, host, *port, None));
             out.respect_dns_ttl = *respect_ttl;
             out.set_dns_lookup_family(match row.dns_family {
                 DnsFamily::V4Only => DnsLookupFamily::V4Only,
@@ -75,13 +75,14 @@ pub(crate) fn companions(row: &Cluster) -> Arc<[(ResourceType, Arc<str>)]> {
     endpoints.into_iter().chain(tls.map(|name| (ResourceType::Secret, name.clone()))).collect()
 }
 
-fn one_endpoint(cluster: &str, host: &str, port: u16) -> endpoint::ClusterLoadAssignment {
+fn one_endpoint(cluster: &str, host: &str, port: u16, hostname: Option<&str>) -> endpoint::ClusterLoadAssignment {
     endpoint::ClusterLoadAssignment {
         cluster_name: cluster.to_string(),
         endpoints: vec![endpoint::LocalityLbEndpoints {
             lb_endpoints: vec![endpoint::LbEndpoint {
                 host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
                     address: Some(address(host, port, false)),
+                    hostname: hostname.unwrap_or_default().to_owned(),
                     ..Default::default()
                 })),
                 ..Default::default()

@@ -72,7 +72,7 @@ fn read(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<Pars
 fn path(spec: &MappingSpec, report: &mut Report) -> Option<PathMatch> {
     let text = report.text_or_empty("prefix", Some(&spec.prefix), limits::PATH)?;
     if spec.prefix_regex == Some(true) {
-        if let Err(reason) = regex::judge(&text, regex::DEFAULT_MAX_PROGRAM_SIZE) {
+        if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
             report.refuse("prefix", ProblemKind::InvalidRegex, reason);
             return None;
         }
@@ -96,7 +96,7 @@ fn host(spec: &MappingSpec, report: &mut Report) -> Option<HostCondition> {
     }
     if let Some(host) = written(&spec.host) {
         if spec.host_regex == Some(true) {
-            if let Err(reason) = regex::judge(&host, regex::DEFAULT_MAX_PROGRAM_SIZE) {
+            if let Err(reason) = regex::judge(&host, regex::LARGEST_PROGRAM_SIZE) {
                 report.refuse("host", ProblemKind::InvalidRegex, reason);
                 return None;
             }
@@ -157,7 +157,7 @@ fn conditions(
             }
             let Some(text) = report.text_or_empty(&at, Some(value), limits::HEADER_VALUE) else { continue };
             let value = if is_regex {
-                if let Err(reason) = regex::judge(&text, regex::DEFAULT_MAX_PROGRAM_SIZE) {
+                if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
                     report.refuse(&at, ProblemKind::InvalidRegex, reason);
                     continue;
                 }
@@ -182,7 +182,7 @@ fn query_name(name: &str) -> Result<(), String> {
 fn method(spec: &MappingSpec, report: &mut Report) -> Option<TextMatch> {
     let text = report.text("method", spec.method.as_ref(), limits::NAME)?;
     if spec.method_regex == Some(true) {
-        if let Err(reason) = regex::judge(&text, regex::DEFAULT_MAX_PROGRAM_SIZE) {
+        if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
             report.refuse("method", ProblemKind::InvalidRegex, reason);
             return None;
         }
@@ -241,7 +241,7 @@ fn redirect(spec: &MappingSpec, report: &mut Report) -> Option<ParsedRedirect> {
 fn regex_rewrite(field: &str, map: &RegexMap, report: &mut Report) -> Option<RegexRewrite> {
     let pattern = map.pattern.clone().unwrap_or_default();
     let substitution = report.text_or_empty(&format!("{field}.substitution"), Some(map.substitution.as_ref().unwrap_or(&String::new())), limits::PATH)?;
-    match regex::judge_substitution(&pattern, &substitution, regex::DEFAULT_MAX_PROGRAM_SIZE) {
+    match regex::judge_substitution(&pattern, &substitution, regex::LARGEST_PROGRAM_SIZE) {
         Ok(remark) => {
             if let Some(remark) = remark {
                 report.note(&format!("{field}.substitution"), ProblemKind::InvalidValue, remark);

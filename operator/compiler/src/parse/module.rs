@@ -136,7 +136,7 @@ fn route_defaults(config: &mut Config, limits: &Limits) -> RouteDefaults {
     let default_labels = config.get("default_labels").and_then(Value::as_object);
     let default_labels = default_labels.into_iter().flat_map(|map| map.keys()).map(|domain| Arc::from(domain.as_str())).collect();
     let timeout_ms = config.milliseconds("cluster_request_timeout_ms").unwrap_or(3000);
-    let regex_max_size = config.count("regex_max_size").filter(|size| *size > 0).unwrap_or(regex::DEFAULT_MAX_PROGRAM_SIZE);
+    let regex_max_size = config.count("regex_max_size").filter(|size| (1..=regex::LARGEST_PROGRAM_SIZE).contains(size)).unwrap_or(regex::DEFAULT_MAX_PROGRAM_SIZE);
     let resolver = config.text("resolver");
     let own_namespace_for_services = config.boolean("use_ambassador_namespace_for_service_resolution").unwrap_or(false);
     let default_label_domain = config.text("default_label_domain").unwrap_or_else(|| "ambassador".into());

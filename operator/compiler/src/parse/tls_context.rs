@@ -76,7 +76,8 @@ pub fn inline(spec: &HostTls, report: &mut Report) -> TlsSettings {
     report.no_effect("tls.redirect_cleartext_from", spec.redirect_cleartext_from.is_some());
     if settings.cert_required == Some(true) && settings.ca_secret.is_none() && settings.ca_file.is_none() {
         let detail = "client certificates are required, and neither `ca_secret` nor `cacert_chain_file` says whose";
-        report.refuse("tls.cert_required", ProblemKind::ConflictingFields, detail);
+        report.degrade("tls.cert_required", ProblemKind::ConflictingFields, format!("{detail}; nothing is served over TLS"));
+        settings.closed = true;
     }
     settings
 }

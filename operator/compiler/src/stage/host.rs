@@ -106,7 +106,7 @@ fn host_tls(db: &Db, reads: &Reads, key: &ObjectKey, host: &ParsedHost, problems
         // Upstream splits dotted names in the inline form whenever the Secret's namespace is written out.
         let written = host.tls_secret.as_ref().is_some_and(|SecretRef { namespace, .. }| namespace.is_some());
         let namespacing = written || db.secret_namespacing(reads);
-        return Some(HostTls { resolved: tls::resolve(namespace, Some(secret), settings, namespacing), closed: false });
+        return Some(HostTls { resolved: tls::resolve(namespace, Some(secret), settings, namespacing), closed: settings.closed });
     }
     let implicit: Arc<str> = format!("{}-context", key.name).into();
     if tls::find_context(db, reads, namespace, &implicit).is_some() {

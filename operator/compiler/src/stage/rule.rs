@@ -1,6 +1,6 @@
 //! One Mapping with all defaults applied: which group it belongs to, where it stands, where it sends.
 
-use crate::check::service;
+use crate::check::{regex, service};
 use crate::db::{Db, SelectorTerm};
 use crate::incr::Reads;
 use crate::parse::{
@@ -11,7 +11,7 @@ use crate::stage::tls;
 use crate::stage::upstream::{Upstream, UpstreamKey, UpstreamOptions, UpstreamTls};
 use ir::{
     Action, Forward, HeaderEdits, HeaderValue, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch, PathRewrite, Problem,
-    ProblemKind, Redirect, RouteMatch, TextMatch,
+    ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
 };
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
@@ -62,6 +62,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
     let Some(Parsed::Mapping(mapping)) = &parsed.value else { return None };
     let defaults = db.route_defaults(reads);
     let mut problems = Vec::new();
+    program_sizes(key, mapping, defaults.regex_max_size, &mut problems);
     let upstream = Upstream::new(upstream(db, reads, key, mapping, &defaults, &mut problems));
     let action = action(db, reads, mapping, &upstream, &defaults);
     let forwards = matches!(action, Action::Forward(_)) || mapping.shadow;
@@ -82,6 +83,37 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
         agreement: agreement(mapping),
         problems,
     }))
+}
+
+/// How large a regular expression may become is the Module's to say, so it is not known when the Mapping is parsed.
+fn program_sizes(key: &ObjectKey, mapping: &ParsedMapping, most: u32, problems: &mut Vec<Problem>) {
+    let mut judge = |at: String, text: &str| {
+        if let Err(reason) = regex::judge(text, most) {
+            problems.push(Problem::refused(key, at, ProblemKind::InvalidRegex, reason));
+        }
+    };
+    if let PathMatch::Regex(text) = &mapping.path {
+        judge("spec.prefix".into(), text);
+    }
+    if let HostCondition::Regex(text) = &mapping.host {
+        judge("spec.host".into(), text);
+    }
+    for (field, conditions) in [("regex_headers", &mapping.headers), ("regex_query_parameters", &mapping.query)] {
+        for condition in conditions {
+            if let TextMatch::Regex(text) = &condition.value {
+                judge(format!("spec.{field}.{}", condition.name), text);
+            }
+        }
+    }
+    if let Some(TextMatch::Regex(text)) = &mapping.method {
+        judge("spec.method".into(), text);
+    }
+    if let Some(rewrite) = &mapping.regex_rewrite {
+        judge("spec.regex_rewrite.pattern".into(), &rewrite.pattern);
+    }
+    if let Some(RedirectPath::Regex(rewrite)) = mapping.redirect.as_ref().and_then(|redirect| redirect.path.as_ref()) {
+        judge("spec.regex_redirect.pattern".into(), &rewrite.pattern);
+    }
 }
 
 fn action(db: &Db, reads: &Reads, mapping: &ParsedMapping, upstream: &Upstream, defaults: &RouteDefaults) -> Action {

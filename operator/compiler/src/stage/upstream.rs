@@ -259,7 +259,7 @@ pub fn stat_name(text: &str) -> Arc<str> {
 
 fn discovery(db: &Db, reads: &Reads, key: &UpstreamKey) -> Discovery {
     if let Ok(address) = key.host.parse::<IpAddr>() {
-        return Discovery::Static { address, port: key.port };
+        return Discovery::Static { address, port: key.port, hostname: None };
     }
     let dns = || Discovery::Dns {
         host: key.host.clone(),
@@ -278,7 +278,7 @@ fn discovery(db: &Db, reads: &Reads, key: &UpstreamKey) -> Discovery {
     let Ok(service) = &decoded.value else { return dns() };
     match service.cluster_ip.as_deref() {
         Some(address) => match address.parse::<IpAddr>() {
-            Ok(address) => Discovery::Static { address, port: key.port },
+            Ok(address) => Discovery::Static { address, port: key.port, hostname: Some(key.host.clone()) },
             // "None": headless, DNS answers with the endpoints.
             Err(_) => dns(),
         },

@@ -59,10 +59,12 @@ fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, fou
 
 fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     let Some(rule) = db.rules.get(&db.graph, reads, key) else { return };
-    found.problems.extend(rule.problems.iter().cloned());
     let about = db.group_problems.get(&db.graph, reads, key);
-    found.problems.extend(about.into_iter().flatten().map(|(_, problem)| problem.clone()));
-    if found.problems.iter().any(|problem| problem.effect == Effect::Refused) {
+    let mut problems = rule.problems.clone();
+    problems.extend(about.into_iter().flatten().map(|(_, problem)| problem.clone()));
+    let refused = problems.iter().any(|problem| problem.effect == Effect::Refused);
+    found.problems.extend(problems);
+    if refused {
         return;
     }
     if let Some(upstream) = &rule.upstream

@@ -258,7 +258,7 @@ fn forwarded_proto() -> RowChanges {
 fn clusters() -> RowChanges {
     let dns = |host: &str, logical, respect_ttl| Discovery::Dns { host: host.into(), port: 8080, logical, respect_ttl };
     let mut all = vec![cluster("a-static-v4"), cluster("a-static-v6")];
-    all[1].discovery = Discovery::Static { address: "fd00::1".parse().unwrap(), port: 443 };
+    all[1].discovery = Discovery::Static { address: "fd00::1".parse().unwrap(), port: 443, hostname: None };
     let mut strict = cluster("b-strict");
     strict.discovery = dns("shop.default", false, true);
     strict.dns_family = DnsFamily::Auto;

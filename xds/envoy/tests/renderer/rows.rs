@@ -127,7 +127,7 @@ pub fn cluster(name: &str) -> Cluster {
     Cluster {
         name: name.into(),
         alt_stat_name: name.into(),
-        discovery: Discovery::Static { address: "10.0.0.1".parse().unwrap(), port: 80 },
+        discovery: Discovery::Static { address: "10.0.0.1".parse().unwrap(), port: 80, hostname: None },
         dns_family: DnsFamily::V4Only,
         tls: None,
         connect_timeout_ms: 3000,
