@@ -68,8 +68,8 @@ pub trait Content: Clone {
     /// Objects whose part differs from `since`; every object that has a part, when there is nothing to compare with.
     fn suspects(&self, since: Option<&Self>) -> BTreeSet<ObjectKey>;
 
-    /// Whether the error text quotes the name or a value of this object.
-    fn quoted(&self, key: &ObjectKey, text: &str) -> bool;
+    /// Objects of which the error text seems to quote the name or a value.
+    fn quoted(&self, text: &str) -> BTreeSet<ObjectKey>;
 }
 
 /// What has to happen to an object, or what has to be said about a client.
@@ -316,7 +316,7 @@ impl<C: Content> Quarantine<C> {
             self.refused.insert(sole.clone(), text.clone());
             decisions.push(Decision::Refuse(sole.clone(), text.clone()));
         } else {
-            search.likely = free.iter().filter(|key| content.quoted(key, text)).cloned().collect();
+            search.likely = content.quoted(text);
             self.hold(&free, scope, text, decisions);
             search.add_guilty(free);
         }

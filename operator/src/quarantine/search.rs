@@ -103,8 +103,8 @@ impl Search {
 
     /// The object changed: if it was the guilty one, nothing follows for the others.
     pub(super) fn changed(&mut self, key: &ObjectKey) {
-        if let Phase::Testing { members, sure, .. } = &mut self.phase
-            && members.contains(key)
+        if let Phase::Testing { members, rest, sure } = &mut self.phase
+            && (members.contains(key) || rest.contains(key))
         {
             *sure = false;
         }

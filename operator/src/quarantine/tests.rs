@@ -12,8 +12,8 @@ impl Content for Table {
         self.0.iter().filter(differs).map(|(key, _)| key.clone()).collect()
     }
 
-    fn quoted(&self, key: &ObjectKey, text: &str) -> bool {
-        text.contains(&*key.name)
+    fn quoted(&self, text: &str) -> BTreeSet<ObjectKey> {
+        self.0.keys().filter(|key| text.contains(&*key.name)).cloned().collect()
     }
 }
 

@@ -1,0 +1,167 @@
+//! Counters and histograms in the Prometheus text form.
+
+use crate::report::{ClientReport, StatusReport};
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    kind: String,
+    state: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabels {
+    r#type: String,
+}
+
+/// The gateway's own numbers. Cheap to update from any thread.
+pub struct Metrics {
+    registry: Registry,
+    objects: Family<ObjectLabels, Gauge>,
+    clients: Gauge,
+    batches: Counter,
+    changes: Counter,
+    compile: Histogram,
+    render: Histogram,
+    live: Histogram,
+    panics: Counter,
+    pushed_bytes: Counter,
+    pushes: Family<TypeLabels, Counter>,
+    acks: Family<TypeLabels, Counter>,
+    nacks: Family<TypeLabels, Counter>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// 0.1 ms to about 26 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 18))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("nuncio");
+        let metrics = Self {
+            objects: Family::default(),
+            clients: Gauge::default(),
+            batches: Counter::default(),
+            changes: Counter::default(),
+            compile: seconds(),
+            render: seconds(),
+            live: seconds(),
+            panics: Counter::default(),
+            pushed_bytes: Counter::default(),
+            pushes: Family::default(),
+            acks: Family::default(),
+            nacks: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("objects", "Objects by kind and state", metrics.objects.clone());
+        registry.register("xds_clients", "Connected clients of the configuration stream", metrics.clients.clone());
+        registry.register("batches", "Batches that were compiled", metrics.batches.clone());
+        registry.register("changes", "Changes of inputs", metrics.changes.clone());
+        registry.register_with_unit("compile", "Time to compile a batch", Unit::Seconds, metrics.compile.clone());
+        registry.register_with_unit("render", "Time to render a batch", Unit::Seconds, metrics.render.clone());
+        let help = "Time from a change to its acknowledgement by all connected Envoys";
+        registry.register_with_unit("time_to_live", help, Unit::Seconds, metrics.live.clone());
+        registry.register("row_panics", "Rows left out because of a defect", metrics.panics.clone());
+        registry.register("resource_bytes", "Bytes of changed resources", metrics.pushed_bytes.clone());
+        registry.register("resources_changed", "Resources published by type", metrics.pushes.clone());
+        registry.register("xds_acks", "Responses that a client acknowledged", metrics.acks.clone());
+        registry.register("xds_nacks", "Responses that a client refused", metrics.nacks.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A batch was compiled.
+    pub fn batch(&self, changes: usize, compile: Duration, panics: u32) {
+        self.batches.inc();
+        self.changes.inc_by(changes as u64);
+        self.compile.observe(compile.as_secs_f64());
+        self.panics.inc_by(u64::from(panics));
+    }
+
+    /// A batch was rendered.
+    pub fn rendered(&self, render: Duration) {
+        self.render.observe(render.as_secs_f64());
+    }
+
+    /// A resource of that type (`CDS`, …) was published with so many bytes.
+    pub fn pushed(&self, kind: &str, bytes: usize) {
+        self.pushes.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+        self.pushed_bytes.inc_by(bytes as u64);
+    }
+
+    /// A client acknowledged a response of that type.
+    pub fn acked(&self, kind: &str) {
+        self.acks.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+    }
+
+    /// A client refused a response of that type.
+    pub fn nacked(&self, kind: &str) {
+        self.nacks.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+    }
+
+    /// A change became live.
+    pub fn live(&self, after: Duration) {
+        self.live.observe(after.as_secs_f64());
+    }
+
+    /// The text that is scraped.
+    pub fn text(&self, status: &StatusReport, clients: &[ClientReport]) -> String {
+        let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for object in &status.objects {
+            *counts.entry((&object.kind, &object.state)).or_default() += 1;
+        }
+        self.objects.clear();
+        for ((kind, state), count) in counts {
+            self.objects.get_or_create(&ObjectLabels { kind: kind.into(), state: state.into() }).set(count);
+        }
+        self.clients.set(i64::try_from(clients.len()).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::ObjectReport;
+
+    #[test]
+    fn the_text_has_objects_batches_and_answers() {
+        let metrics = Metrics::default();
+        metrics.batch(3, Duration::from_millis(2), 0);
+        metrics.nacked("RDS");
+        metrics.pushed("RDS", 100);
+        metrics.live(Duration::from_millis(7));
+        let object = ObjectReport { kind: "Mapping".into(), state: "Ready".into(), ..ObjectReport::default() };
+        let status = StatusReport { objects: vec![object.clone(), object], ..StatusReport::default() };
+        let text = metrics.text(&status, &[]);
+        for line in [
+            "nuncio_objects{kind=\"Mapping\",state=\"Ready\"} 2",
+            "nuncio_batches_total 1",
+            "nuncio_changes_total 3",
+            "nuncio_xds_nacks_total{type=\"RDS\"} 1",
+            "nuncio_resource_bytes_total 100",
+            "nuncio_time_to_live_seconds_count 1",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

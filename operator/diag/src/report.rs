@@ -1,0 +1,185 @@
+//! What there is to show, as plain data. The JSON API is the serialised form of these types.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the diagnostics come from. Every method returns at once, from published snapshots.
+pub trait Source: Send + Sync + 'static {
+    /// Whether the gateway lives and may get traffic.
+    fn health(&self) -> Health;
+    /// Every object with what is said about it.
+    fn status(&self) -> StatusReport;
+    /// Connected clients of the configuration stream.
+    fn clients(&self) -> Vec<ClientReport>;
+    /// All resources in Envoy's JSON form, without private keys. May take a while with large configurations.
+    fn envoy(&self) -> serde_json::Value;
+}
+
+/// The answers of the two probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The pipeline is at work.
+    pub alive: bool,
+    /// A configuration is published, an Envoy has acknowledged it, and nobody asked to drain.
+    pub ready: bool,
+}
+
+/// Everything about the objects.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The gateway itself.
+    pub overview: Overview,
+    /// Objects ordered by kind, namespace and name.
+    pub objects: Vec<ObjectReport>,
+    /// What could not be turned into objects.
+    #[serde(default)]
+    pub source_problems: Vec<SourceProblemReport>,
+    /// What is served, by listener and host name.
+    #[serde(default)]
+    pub hosts: Vec<HostReport>,
+}
+
+/// The gateway in a few values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// Version of the binary.
+    pub version: String,
+    /// `AMBASSADOR_ID`
+    pub ambassador_id: String,
+    /// `AMBASSADOR_NAMESPACE`
+    pub namespace: String,
+    /// Number of the newest batch.
+    pub batch: u64,
+    /// Newest batch that all connected Envoys have; 0 for none.
+    pub live_batch: u64,
+    /// Empty, or why nothing is published yet.
+    pub waiting_for: Vec<String>,
+    /// New traffic is to stay away.
+    pub draining: bool,
+}
+
+/// One object and what is said about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectReport {
+    /// The Kubernetes kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// One word: `Ready`, `Pending`, `Degraded`, `Refused`, `Unused`.
+    pub state: String,
+    /// Reason, field and text when there is something to say.
+    pub summary: String,
+    /// The conditions as they are written into the status.
+    pub conditions: Vec<ConditionReport>,
+    /// All findings.
+    pub problems: Vec<ProblemReport>,
+    /// Upstream's own status fields.
+    #[serde(default)]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionReport {
+    /// `Accepted`, `ResolvedRefs`, `Programmed`, `Ready`, `BackendsReady`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    /// CamelCase reason.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// `metadata.generation` of the version that was judged.
+    #[serde(rename = "observedGeneration")]
+    pub observed_generation: i64,
+}
+
+/// One finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemReport {
+    /// Field path; empty for the object itself.
+    pub field: String,
+    /// CamelCase reason.
+    pub reason: String,
+    /// `Refused`, `Degraded`, `Notice`.
+    pub effect: String,
+    /// What failed and with which value.
+    pub message: String,
+}
+
+/// Something in a source that is no object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceProblemReport {
+    /// The file.
+    pub path: String,
+    /// Line in it; 0 for the file as a whole.
+    pub line: usize,
+    /// CamelCase reason.
+    pub reason: String,
+    /// What failed.
+    pub message: String,
+}
+
+/// One host name on one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The route table, `<listener>/<chain>`.
+    pub table: String,
+    /// Address and port.
+    pub address: String,
+    /// Host names.
+    pub domains: Vec<String>,
+    /// What happens there: `routes`, `redirect to https`, …
+    pub answer: String,
+    /// Number of routes.
+    pub routes: usize,
+}
+
+/// One connected client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientReport {
+    /// Number of its stream.
+    pub id: u64,
+    /// `node.id`
+    pub node: String,
+    /// `node.cluster`
+    pub cluster: String,
+    /// Version of the proxy.
+    pub version: String,
+    /// Seconds since 1970.
+    pub connected_since: u64,
+    /// Newest batch it has completely.
+    pub live_batch: u64,
+    /// Refusals that no object can be blamed for.
+    pub reports: Vec<String>,
+    /// By resource type.
+    pub types: Vec<TypeReport>,
+}
+
+/// How a client stands with one resource type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeReport {
+    /// `CDS`, `EDS`, `SDS`, `LDS`, `RDS`, `ECDS`.
+    pub kind: String,
+    /// Names it subscribes to.
+    pub subscribed: usize,
+    /// Responses it was sent.
+    pub sent: u64,
+    /// Bytes sent and not yet answered.
+    pub pending_bytes: usize,
+    /// Seconds since 1970 of the last ACK.
+    pub last_ack: Option<u64>,
+    /// The last NACK.
+    pub last_nack: Option<RefusalReport>,
+}
+
+/// A NACK.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalReport {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Envoy's words.
+    pub detail: String,
+}

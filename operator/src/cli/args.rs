@@ -1,0 +1,281 @@
+//! Every argument of every command.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Nuncio, a gateway control plane for Envoy that reads getambassador.io resources.
+#[derive(Debug, Parser)]
+#[command(name = "nuncio", version, max_term_width = 100, arg_required_else_help = true, after_help = "\
+Examples:
+  nuncio serve manifests/                 serve a folder, follow its changes, run Envoy
+  nuncio check manifests/                 say what is wrong with manifests, without running anything
+  nuncio dump status                      what a running gateway says about every object
+
+Environment: AMBASSADOR_ID, AMBASSADOR_NAMESPACE, AMBASSADOR_SINGLE_NAMESPACE, AMBASSADOR_ENVOY_BIND_ADDRESS, \
+AMBASSADOR_READY_PORT, AMBASSADOR_DRAIN_TIME, ENVOY_CONCURRENCY, AMBASSADOR_JSON_LOGGING, AES_LOG_LEVEL and \
+DISABLE_STRICT_LABEL_SELECTORS mean what they mean to Emissary-ingress.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve manifests from files: watch them, run Envoy, tell what becomes of every change
+    Serve(ServeArgs),
+    /// Judge manifests offline; status 1 when any object is refused or degraded
+    Check(CheckArgs),
+    /// Show what a running gateway knows
+    Dump(DumpArgs),
+    /// Print the custom resource definitions
+    Crds,
+    /// Print the version
+    Version,
+    /// The control plane of `serve`, started by it.
+    #[command(hide = true)]
+    ControlPlane(ControlArgs),
+    /// Becomes another program that ends with the process that started this one.
+    #[command(hide = true)]
+    GuardedExec(GuardedExecArgs),
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  nuncio serve manifests/quickstart
+  nuncio serve --choose-ports --diag 127.0.0.1:0 gateway/ backends.yaml
+  nuncio serve --envoy none --ads unix:/run/nuncio/ads.sock manifests/
+  nuncio serve --ads 0.0.0.0:18000 --ads-cert tls.crt --ads-key tls.key --ads-client-ca ca.crt manifests/
+
+Standard output tells every object's verdict, then one line for each change and how long it took to be live. \
+Logs go to standard error. SIGTERM and Ctrl-C drain connections and end with status 0; a second signal ends at once.")]
+pub struct ServeArgs {
+    /// Folders (read recursively: *.yaml, *.yml, *.json) and files
+    #[arg(required = true, value_name = "DIR")]
+    pub paths: Vec<PathBuf>,
+    /// The Envoy to run, or `none`. Default: NUNCIO_ENVOY, the copy installed by `make envoy`, `envoy` on PATH
+    #[arg(long, value_name = "PATH|none")]
+    pub envoy: Option<PathBuf>,
+    /// Where further Envoys get their configuration: a UNIX socket, or an address (then with mutual TLS)
+    #[arg(long, value_name = "unix:PATH|ADDR")]
+    pub ads: Option<AdsAddress>,
+    /// Certificate chain for `--ads ADDR`, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ads_cert: Option<PathBuf>,
+    /// Private key for `--ads ADDR`, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ads_key: Option<PathBuf>,
+    /// Authorities that client certificates of Envoys must come from, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ads_client_ca: Option<PathBuf>,
+    /// Where diagnostics, probes and metrics are served, or `none`
+    #[arg(long, value_name = "ADDR|none", default_value = "127.0.0.1:8877")]
+    pub diag: DiagAddress,
+    /// Form of log lines on standard error
+    #[arg(long, value_name = "FORM", env = "NUNCIO_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Seconds that connections get to end on SIGTERM
+    #[arg(long, value_name = "SECONDS", env = "AMBASSADOR_DRAIN_TIME", default_value_t = 10)]
+    pub drain_time: u64,
+    /// Worker threads of Envoy. Default: one for each processor
+    #[arg(long, value_name = "N", env = "ENVOY_CONCURRENCY")]
+    pub concurrency: Option<u32>,
+    /// Replace ports that are taken by free ones, and say so
+    #[arg(long)]
+    pub choose_ports: bool,
+}
+
+/// Arguments of the control plane process.
+#[derive(Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// The folder shared with the supervisor and Envoy.
+    #[arg(long)]
+    pub runtime: PathBuf,
+    /// The process that has to be the parent.
+    #[arg(long)]
+    pub parent: i32,
+    /// It was running before.
+    #[arg(long)]
+    pub restarted: bool,
+    /// The arguments of `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Arguments of the guard.
+#[derive(Args, Clone, Debug)]
+pub struct GuardedExecArgs {
+    /// The process that has to be the parent.
+    #[arg(long)]
+    pub parent: i32,
+    /// Program and arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Exit status: 0 every object is fine; 1 an object is refused or degraded, or a file does not parse; 2 could not run.
+
+Examples:
+  nuncio check manifests/
+  nuncio check --output envoy manifests/ | jq '.clusters[].name'
+  nuncio check --output bootstrap --assume-file /certs/tls.crt m.yaml > envoy.json && envoy --mode validate -c envoy.json")]
+pub struct CheckArgs {
+    /// Folders and files
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// What to print
+    #[arg(long, value_name = "WHAT", default_value = "problems")]
+    pub output: CheckOutput,
+    /// Count a certificate file as existing; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub assume_file: Vec<String>,
+}
+
+/// What `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// One line for each finding.
+    Problems,
+    /// Envoy resources, JSON.
+    Envoy,
+    /// Rows of the compiler, for its developers.
+    Ir,
+    /// The status of every object, JSON.
+    Status,
+    /// A complete static Envoy configuration, JSON. Holds private keys.
+    Bootstrap,
+}
+
+/// Arguments of `dump`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  nuncio dump status
+  nuncio dump clients --from http://127.0.0.1:8877
+  nuncio dump envoy | jq '.routes | length'")]
+pub struct DumpArgs {
+    /// What to show
+    #[arg(value_name = "WHAT")]
+    pub what: DumpWhat,
+    /// Address of the gateway's diagnostics
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8877")]
+    pub from: String,
+    /// Print JSON instead of lines for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `dump` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DumpWhat {
+    /// Every object with its conditions.
+    Status,
+    /// Envoy resources, JSON.
+    Envoy,
+    /// Connected Envoys with their last ACK and NACK.
+    Clients,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the configuration stream is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdsAddress {
+    /// A UNIX socket.
+    Unix(PathBuf),
+    /// TCP, with mutual TLS only.
+    Tcp(SocketAddr),
+}
+
+impl FromStr for AdsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("the path is missing after `unix:`".into()),
+            Some(path) => Ok(AdsAddress::Unix(path.into())),
+            None => text.parse().map(AdsAddress::Tcp).map_err(|_| "neither `unix:PATH` nor `ADDRESS:PORT`".into()),
+        }
+    }
+}
+
+/// Where the diagnostics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiagAddress {
+    /// Nowhere.
+    None,
+    /// There.
+    Tcp(SocketAddr),
+}
+
+impl FromStr for DiagAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(DiagAddress::None),
+            text => text.parse().map(DiagAddress::Tcp).map_err(|_| "neither `none` nor `ADDRESS:PORT`".into()),
+        }
+    }
+}
+
+impl ServeArgs {
+    /// The same arguments in words, for the control plane.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: Option<OsString>| {
+            if let Some(value) = value {
+                let mut word = OsString::from(format!("--{name}="));
+                word.push(value);
+                words.push(word);
+            }
+        };
+        let path = |path: &Option<PathBuf>| path.clone().map(PathBuf::into_os_string);
+        option("envoy", path(&self.envoy));
+        option("ads", self.ads.as_ref().map(|ads| match ads {
+            AdsAddress::Unix(path) => {
+                let mut text = OsString::from("unix:");
+                text.push(path);
+                text
+            }
+            AdsAddress::Tcp(address) => address.to_string().into(),
+        }));
+        option("ads-cert", path(&self.ads_cert));
+        option("ads-key", path(&self.ads_key));
+        option("ads-client-ca", path(&self.ads_client_ca));
+        option("diag", Some(match self.diag {
+            DiagAddress::None => "none".into(),
+            DiagAddress::Tcp(address) => address.to_string().into(),
+        }));
+        let form = |form: LogFormat| if form == LogFormat::Json { "json" } else { "text" };
+        option("log-format", self.log_format.map(|format| form(format).into()));
+        option("drain-time", Some(self.drain_time.to_string().into()));
+        if self.choose_ports {
+            words.push("--choose-ports".into());
+        }
+        words.push("--".into());
+        words.extend(self.paths.iter().map(|path| path.clone().into_os_string()));
+        words
+    }
+
+    /// Whether no Envoy is to be run.
+    pub fn without_envoy(&self) -> bool {
+        self.envoy.as_ref().is_some_and(|path| path.as_os_str() == "none")
+    }
+}

@@ -1,0 +1,117 @@
+//! `nuncio check`: the whole compiler, offline.
+
+use super::args::{CheckArgs, CheckOutput};
+use crate::feed::files::{Folder, Sources};
+use crate::settings::Environment;
+use crate::snapshot::Snapshot;
+use crate::view;
+use anyhow::Context;
+use compiler::{Change, Compiler, WantedChanges};
+use envoy::Renderer;
+use envoy::bootstrap::BootstrapOptions;
+use ir::{Effect, Verdict};
+use serde_json::Value;
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Rounds of naming, answering and compiling; each one follows what the one before brought up.
+const ROUNDS: usize = 16;
+
+/// Compiles the manifests and prints what is asked for.
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    for path in &args.paths {
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    let environment = Environment::of_process();
+    let options = environment.options();
+    let sources = Sources {
+        roots: args.paths.clone(),
+        namespace: options.namespace.clone(),
+        expansion: environment.expansion(),
+        ports: None,
+        assumed: args.assume_file.iter().map(|path| path.as_str().into()).collect(),
+    };
+    let mut folder = Folder::new(sources);
+    let mut compiler = Compiler::new(options.clone());
+    let wanted = feed(&mut compiler, folder.rescan().take());
+    answer(&mut compiler, &mut folder, wanted);
+
+    let verdicts = compiler.verdicts();
+    let problems = folder.problems();
+    let text = match args.output {
+        CheckOutput::Problems => lines(&verdicts, &folder),
+        CheckOutput::Envoy => {
+            let delta = Renderer::new(envoy::Options::default()).apply(&compiler.rows(), 1);
+            pretty(&envoy::dump::resources(delta.upserts.iter().map(|resource| &**resource))?)?
+        }
+        CheckOutput::Ir => format!("{:#?}\n", compiler.rows()),
+        CheckOutput::Status => {
+            let mut snapshot = Snapshot::default();
+            snapshot.rows(&compiler.rows());
+            let all: Vec<_> = verdicts.iter().map(|verdict| (verdict.about.clone(), Some(verdict.clone()))).collect();
+            snapshot.verdicts(&all, 1);
+            snapshot.problems = Arc::new(problems.clone());
+            pretty(&serde_json::to_value(view::status_report(&snapshot, &options))?)?
+        }
+        CheckOutput::Bootstrap => {
+            let mut bootstrap = BootstrapOptions::new(&options.ambassador_id, &options.namespace);
+            bootstrap.node_cluster = environment.node_cluster();
+            bootstrap.ready = None;
+            pretty(&envoy::bootstrap::static_bootstrap(&compiler.rows(), &bootstrap)?)?
+        }
+    };
+    super::print(&text)?;
+    // Sources that do not parse are told with every output, or a script would miss them.
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    let bad = verdicts.iter().any(|verdict| !verdict.accepted || verdict.leading().is_some());
+    Ok(if bad || !problems.is_empty() { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn feed(compiler: &mut Compiler, changes: Vec<Change>) -> WantedChanges {
+    compiler.apply(changes).wanted
+}
+
+fn answer(compiler: &mut Compiler, folder: &mut Folder, mut wanted: WantedChanges) {
+    for _ in 0..ROUNDS {
+        if wanted == WantedChanges::default() {
+            return;
+        }
+        let answers = folder.want(&wanted).take();
+        wanted = feed(compiler, answers);
+    }
+}
+
+/// `file:line: Kind namespace/name: refused: Reason field: text`, and a last line that counts.
+fn lines(verdicts: &[Arc<Verdict>], folder: &Folder) -> String {
+    let mut text = String::new();
+    let (mut refused, mut degraded) = (0, 0);
+    for verdict in verdicts {
+        match (verdict.accepted, verdict.leading()) {
+            (false, _) => refused += 1,
+            (true, Some(_)) => degraded += 1,
+            (true, None) => {}
+        }
+        for problem in &verdict.problems {
+            let word = match problem.effect {
+                Effect::Refused => "refused",
+                Effect::Degraded => "degraded",
+                Effect::Notice => "notice",
+            };
+            let place = folder.place(&problem.about).or_else(|| folder.place(&verdict.about));
+            let place = place.map(|(path, line)| format!("{}:{line}: ", path.display())).unwrap_or_default();
+            // Writing into a string does not fail.
+            let detail: String = problem.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let _ = writeln!(text, "{place}{}: {word}: {} {detail}", verdict.about, problem.kind);
+        }
+    }
+    let count = verdicts.len();
+    let _ = writeln!(text, "{count} objects in {} files: {refused} refused, {degraded} degraded", folder.files());
+    text
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}

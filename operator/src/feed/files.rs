@@ -1,0 +1,14 @@
+//! Manifests from files and folders, watched.
+//!
+//! ```text
+//! parse    text -> documents -> JSON objects
+//! folder   what is in which file, who wins, what changed (no threads, no clock)
+//! watch    file events -> folder -> mailbox
+//! ```
+
+mod folder;
+mod parse;
+mod watch;
+
+pub use folder::{Folder, Sources, Update};
+pub use watch::FileFeed;

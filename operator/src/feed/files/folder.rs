@@ -1,0 +1,474 @@
+//! What is in which file, which definition of an object wins, and what changed since the last look.
+
+use super::parse::{self, Document};
+use crate::feed::SourceProblem;
+use crate::feed::expand::Expansion;
+use crate::feed::ports::PortChooser;
+use compiler::{Change, FileContent, Object, WantedChanges, WantedName};
+use ir::{Kind, ObjectKey, ProblemKind};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io, mem};
+
+/// Larger manifest files are not read.
+const FILE_BYTES: u64 = 256 << 20;
+/// Larger certificate files are not read.
+const WANTED_BYTES: u64 = 1 << 20;
+/// Folders nested deeper are not entered; a loop of links ends here.
+const DEPTH: usize = 32;
+
+/// What is read, and how.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Files and folders.
+    pub roots: Vec<PathBuf>,
+    /// Namespace of objects that name none.
+    pub namespace: Arc<str>,
+    /// Variables to put in.
+    pub expansion: Expansion,
+    /// Replaces taken ports, if that is wanted.
+    pub ports: Option<PortChooser>,
+    /// Certificate files that count as existing.
+    pub assumed: BTreeSet<Arc<str>>,
+}
+
+/// What one look at the files found.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// Objects that are new, different or gone, sorted by key; answers for wanted names.
+    pub changes: Vec<Change>,
+    /// Things worth telling a person once.
+    pub notes: Vec<String>,
+}
+
+/// The state of all manifest files. An object that did not change since the last look gives no change, whatever
+/// happened to its file.
+#[derive(Debug, Default)]
+pub struct Folder {
+    sources: Sources,
+    files: BTreeMap<PathBuf, FileState>,
+    /// Every definition of an object, by its place; the first place wins.
+    claims: HashMap<ObjectKey, BTreeSet<(PathBuf, usize)>>,
+    /// What was handed on, with its fingerprint and generation.
+    sent: HashMap<ObjectKey, (u64, i64)>,
+    wanted: BTreeSet<WantedName>,
+    /// Certificate files as they were handed on.
+    contents: BTreeMap<Arc<str>, Option<FileContent>>,
+    missing_roots: BTreeSet<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct FileState {
+    stamp: Stamp,
+    entries: Vec<Entry>,
+    documents: HashMap<u64, Vec<Entry>>,
+    problems: Vec<SourceProblem>,
+}
+
+/// Tells without reading whether a file is the same as before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    modified: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+/// One definition of an object.
+#[derive(Clone, Debug)]
+struct Entry {
+    key: ObjectKey,
+    fingerprint: u64,
+    generation: i64,
+    line: usize,
+    /// `None` for a Secret that nobody wants: its bytes are not kept.
+    object: Option<Arc<Object>>,
+}
+
+impl Folder {
+    /// An empty state; [`Folder::rescan`] fills it.
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, ..Self::default() }
+    }
+
+    /// The files and folders that are read.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.sources.roots
+    }
+
+    /// Folders that hold wanted certificate files.
+    pub fn wanted_folders(&self) -> BTreeSet<PathBuf> {
+        self.contents.keys().filter_map(|path| Path::new(&**path).parent().map(Path::to_path_buf)).collect()
+    }
+
+    /// Looks at all files and reads those whose size, time or identity changed.
+    pub fn rescan(&mut self) -> Update {
+        self.rescan_except::<()>(&BTreeMap::new())
+    }
+
+    /// The same, but leaves files alone that are being written at this moment: half a file may well parse.
+    pub(super) fn rescan_except<T>(&mut self, busy: &BTreeMap<PathBuf, T>) -> Update {
+        let mut present = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for root in &self.sources.roots {
+            if collect(root, 0, true, &mut present).is_err() {
+                missing.insert(root.clone());
+            }
+        }
+        // A root that cannot be listed keeps its objects: an unmounted folder must not empty the gateway.
+        let lost: Vec<PathBuf> = self
+            .files
+            .keys()
+            .filter(|path| !present.contains_key(*path) && !busy.contains_key(*path))
+            .filter(|path| !missing.iter().any(|root| path.starts_with(root)))
+            .cloned()
+            .collect();
+        self.missing_roots = missing;
+        let mut touched = BTreeSet::new();
+        let mut update = Update::default();
+        for path in lost {
+            self.forget(&path, &mut touched);
+        }
+        for (path, stamp) in present {
+            if !busy.contains_key(&path) && self.files.get(&path).is_none_or(|file| file.stamp != stamp) {
+                self.load(&path, stamp, &mut touched, &mut update.notes);
+            }
+        }
+        self.settle(touched, &mut update);
+        self.answer_files(&mut update);
+        update
+    }
+
+    /// Reads these files again, whatever their stamps say. Paths that are no manifest files are ignored.
+    pub fn reload(&mut self, paths: &BTreeSet<PathBuf>) -> Update {
+        let mut update = Update::default();
+        let mut touched = BTreeSet::new();
+        for path in paths {
+            if !is_manifest(path) {
+                continue;
+            }
+            match fs::metadata(path) {
+                Ok(found) if found.is_file() => self.load(path, stamp(&found), &mut touched, &mut update.notes),
+                _ => self.forget(path, &mut touched),
+            }
+        }
+        self.settle(touched, &mut update);
+        self.answer_files(&mut update);
+        update
+    }
+
+    /// Takes note of what is wanted and answers it.
+    pub fn want(&mut self, changes: &WantedChanges) -> Update {
+        let mut update = Update::default();
+        let mut touched = BTreeSet::new();
+        for name in &changes.removed {
+            self.wanted.remove(name);
+            match name {
+                WantedName::File(path) => _ = self.contents.remove(path),
+                WantedName::Secret { namespace, name } => {
+                    let key = ObjectKey::new(Kind::Secret, namespace.clone(), name.clone());
+                    self.drop_secret(&key);
+                    touched.insert(key);
+                }
+            }
+        }
+        let mut unread = BTreeSet::new();
+        for name in &changes.added {
+            self.wanted.insert(name.clone());
+            if let WantedName::Secret { namespace, name } = name {
+                let key = ObjectKey::new(Kind::Secret, namespace.clone(), name.clone());
+                unread.extend(self.claims.get(&key).into_iter().flatten().map(|(path, _)| path.clone()));
+                touched.insert(key);
+            }
+        }
+        for path in unread {
+            // The bytes were not kept; the file has them.
+            if let (Some(file), Ok(found)) = (self.files.get_mut(&path), fs::metadata(&path)) {
+                file.documents.retain(|_, entries| entries.iter().all(|entry| entry.object.is_some()));
+                self.load(&path, stamp(&found), &mut touched, &mut update.notes);
+            }
+        }
+        self.settle(touched, &mut update);
+        for name in &changes.added {
+            if let WantedName::Secret { namespace, name } = name {
+                let key = ObjectKey::new(Kind::Secret, namespace.clone(), name.clone());
+                if !self.sent.contains_key(&key) {
+                    update.changes.push(Change::Gone(key));
+                }
+            }
+        }
+        self.answer_files(&mut update);
+        update
+    }
+
+    /// Everything that is wrong with the files at present, by path and line.
+    pub fn problems(&self) -> Vec<SourceProblem> {
+        let mut problems: Vec<SourceProblem> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
+        for (key, places) in self.claims.iter().filter(|(_, places)| places.len() > 1) {
+            let place = |(path, index): &(PathBuf, usize)| {
+                let line = self.files.get(path).and_then(|file| file.entries.get(*index)).map_or(0, |entry| entry.line);
+                (path.clone(), line)
+            };
+            let Some((winner, winner_line)) = places.first().map(place) else { continue };
+            problems.extend(places.iter().skip(1).map(place).map(|(path, line)| SourceProblem {
+                detail: format!("is defined in {}:{winner_line} already, which is in force", winner.display()),
+                about: Some(key.clone()),
+                kind: ProblemKind::Duplicate,
+                path,
+                line,
+            }));
+        }
+        problems.extend(self.missing_roots.iter().map(|root| SourceProblem {
+            path: root.clone(),
+            line: 0,
+            kind: ProblemKind::Malformed,
+            about: None,
+            detail: "cannot be read; the objects last seen there stay in force".into(),
+        }));
+        problems.sort();
+        problems
+    }
+
+    /// Where an object is defined: file and line.
+    pub fn place(&self, key: &ObjectKey) -> Option<(&Path, usize)> {
+        let (path, index) = self.claims.get(key)?.first()?;
+        Some((path, self.files.get(path)?.entries.get(*index)?.line))
+    }
+
+    /// How many files are read.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn load(&mut self, path: &Path, stamp: Stamp, touched: &mut BTreeSet<ObjectKey>, notes: &mut Vec<String>) {
+        let mut former = self.files.remove(path).unwrap_or_default();
+        let mut state = FileState { stamp, ..FileState::default() };
+        match read(path, FILE_BYTES).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))
+        }) {
+            Ok(text) => self.documents(path, &text, &mut former, &mut state, notes),
+            // Gone between the look and the reading: the next event tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => state.problems.push(problem(path, 0, ProblemKind::Malformed, error.to_string())),
+        }
+        if !state.problems.is_empty() {
+            // Whatever a broken document held stays in force as it was.
+            let keys: BTreeSet<&ObjectKey> = state.entries.iter().map(|entry| &entry.key).collect();
+            let kept: Vec<Entry> = former.entries.iter().filter(|old| !keys.contains(&old.key)).cloned().collect();
+            state.entries.extend(kept);
+        }
+        self.unclaim(path, &former.entries, touched);
+        for (index, entry) in state.entries.iter().enumerate() {
+            self.claims.entry(entry.key.clone()).or_default().insert((path.to_path_buf(), index));
+            touched.insert(entry.key.clone());
+        }
+        self.files.insert(path.to_path_buf(), state);
+    }
+
+    /// Reads the documents of a file; what has the same text as before is not decoded again.
+    fn documents(&mut self, path: &Path, text: &str, former: &mut FileState, state: &mut FileState, notes: &mut Vec<String>) {
+        let json = path.extension().is_some_and(|extension| extension == "json");
+        let whole = [Document { line: 1, text }];
+        let cut = if json { Vec::new() } else { parse::documents(text) };
+        for document in if json { &whole[..] } else { &cut[..] } {
+            let mut hasher = DefaultHasher::new();
+            document.text.hash(&mut hasher);
+            let hash = hasher.finish();
+            let entries = match former.documents.remove(&hash) {
+                Some(mut known) => {
+                    known.iter_mut().for_each(|entry| entry.line = document.line);
+                    known
+                }
+                None => match self.decode(path, *document, json, notes) {
+                    Ok((entries, mut problems)) => {
+                        let clean = problems.is_empty();
+                        state.problems.append(&mut problems);
+                        if !clean {
+                            // Not remembered, so that its problems are found again.
+                            state.entries.extend(entries);
+                            continue;
+                        }
+                        entries
+                    }
+                    Err(found) => {
+                        state.problems.push(problem(path, found.line, found.kind, found.detail));
+                        continue;
+                    }
+                },
+            };
+            state.entries.extend(entries.iter().cloned());
+            state.documents.insert(hash, entries);
+        }
+    }
+
+    fn decode(
+        &mut self,
+        path: &Path,
+        document: Document<'_>,
+        json: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<Entry>, Vec<SourceProblem>), parse::ParseProblem> {
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        for mut value in parse::values(document, json)? {
+            self.sources.expansion.apply(&mut value);
+            if let Some(note) = self.sources.ports.as_mut().and_then(|ports| ports.apply(&mut value)) {
+                notes.push(note);
+            }
+            match Object::from_value(&value, &self.sources.namespace) {
+                Ok(Some(object)) => entries.push(self.entry(object, document.line)),
+                Ok(None) => {}
+                Err(found) => {
+                    let mut problem = problem(path, document.line, found.kind, found.to_string());
+                    problem.about = Some(found.about).filter(|about| !about.name.is_empty());
+                    problems.push(problem);
+                }
+            }
+        }
+        Ok((entries, problems))
+    }
+
+    fn entry(&self, object: Object, line: usize) -> Entry {
+        let keep = object.key.kind != Kind::Secret || self.wants(&object.key);
+        Entry {
+            key: object.key.clone(),
+            fingerprint: object.fingerprint,
+            generation: object.generation,
+            line,
+            object: keep.then(|| Arc::new(object)),
+        }
+    }
+
+    fn wants(&self, key: &ObjectKey) -> bool {
+        self.wanted.contains(&WantedName::Secret { namespace: key.namespace.clone(), name: key.name.clone() })
+    }
+
+    fn drop_secret(&mut self, key: &ObjectKey) {
+        for (path, _) in self.claims.get(key).into_iter().flatten() {
+            if let Some(file) = self.files.get_mut(path) {
+                let known = file.documents.values_mut().flatten();
+                for entry in file.entries.iter_mut().chain(known).filter(|entry| entry.key == *key) {
+                    entry.object = None;
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, path: &Path, touched: &mut BTreeSet<ObjectKey>) {
+        if let Some(file) = self.files.remove(path) {
+            self.unclaim(path, &file.entries, touched);
+        }
+    }
+
+    fn unclaim(&mut self, path: &Path, entries: &[Entry], touched: &mut BTreeSet<ObjectKey>) {
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some(places) = self.claims.get_mut(&entry.key) {
+                places.remove(&(path.to_path_buf(), index));
+                if places.is_empty() {
+                    self.claims.remove(&entry.key);
+                }
+            }
+            touched.insert(entry.key.clone());
+        }
+    }
+
+    /// Turns what may have changed into what did.
+    fn settle(&mut self, touched: BTreeSet<ObjectKey>, update: &mut Update) {
+        for key in touched {
+            let winner = self.claims.get(&key).and_then(|places| places.first()).and_then(|(path, index)| {
+                let entry = self.files.get(path)?.entries.get(*index)?;
+                Some((entry.object.clone()?, (entry.fingerprint, entry.generation)))
+            });
+            match winner {
+                Some((object, mark)) => {
+                    if self.sent.insert(key, mark) != Some(mark) {
+                        update.changes.push(Change::Put(object));
+                    }
+                }
+                None => {
+                    if self.sent.remove(&key).is_some() {
+                        update.changes.push(Change::Gone(key));
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer_files(&mut self, update: &mut Update) {
+        for name in &self.wanted {
+            let WantedName::File(path) = name else { continue };
+            let content = if self.sources.assumed.contains(path) {
+                Some(FileContent::Assumed)
+            } else {
+                read(Path::new(&**path), WANTED_BYTES).ok().map(|bytes| FileContent::Bytes(bytes.into()))
+            };
+            if self.contents.get(path) != Some(&content) {
+                update.changes.push(Change::File(path.clone(), content.clone()));
+                self.contents.insert(path.clone(), content);
+            }
+        }
+    }
+}
+
+/// Whether a path is looked at: a visible name with one of the three endings.
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
+    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+fn collect(path: &Path, depth: usize, root: bool, out: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if found.is_file() {
+        if root || is_manifest(path) {
+            out.insert(path.to_path_buf(), stamp(&found));
+        }
+        return Ok(());
+    }
+    if !found.is_dir() || depth >= DEPTH {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        // Hidden folders hold the generations of a mounted ConfigMap, which are seen through their links.
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')) {
+            // A file that vanished meanwhile or may not be read is not a reason to lose the others.
+            let _ = collect(&path, depth + 1, false, out);
+        }
+    }
+    Ok(())
+}
+
+fn stamp(found: &fs::Metadata) -> Stamp {
+    Stamp { modified: (found.mtime(), found.mtime_nsec()), size: found.len(), inode: found.ino() }
+}
+
+fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn problem(path: &Path, line: usize, kind: ProblemKind, detail: String) -> SourceProblem {
+    SourceProblem { path: path.to_path_buf(), line, kind, about: None, detail }
+}
+
+impl Update {
+    /// True when there is nothing to hand on.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.notes.is_empty()
+    }
+
+    /// The changes, leaving none behind.
+    pub fn take(&mut self) -> Vec<Change> {
+        mem::take(&mut self.changes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Where everything that can change the configuration arrives: objects from feeds, answers of Envoys.
+//!
+//! A batch is what waits when the pipeline is idle: there is no timer. A newer change of the same thing replaces the
+//! older one, so what waits is bounded by what exists; feeds that run ahead wait for room.
+
+use crate::feed::{FeedId, SourceProblem};
+use ahash::AHashMap;
+use compiler::Change;
+use ir::ObjectKey;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Distinct changes that may wait before feeds have to.
+const CAPACITY: usize = 100_000;
+/// Notes for people that may wait; later ones are dropped.
+const NOTES: usize = 1_000;
+
+/// The queue between many senders and the pipeline.
+#[derive(Debug)]
+pub struct Mailbox {
+    inner: Mutex<Waiting>,
+    arrived: Condvar,
+    room: Condvar,
+    capacity: usize,
+}
+
+/// Everything that waited.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Changes in the order in which their subjects first came up, and when each became known.
+    pub changes: Vec<(Change, Instant)>,
+    /// Answers of clients, in order.
+    pub events: Vec<xds::Event>,
+    /// Feeds that have listed everything they have.
+    pub listed: Vec<FeedId>,
+    /// The present problems of a source.
+    pub problems: BTreeMap<FeedId, Vec<SourceProblem>>,
+    /// Things to tell a person.
+    pub notes: Vec<String>,
+    /// Readiness is to be failed: the gateway is draining.
+    pub draining: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batch: Batch,
+    places: AHashMap<Slot, usize>,
+    closed: bool,
+}
+
+/// What a change is about; two changes about the same thing are one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Slot {
+    Object(ObjectKey),
+    Retained(ObjectKey),
+    Refusal(ObjectKey),
+    File(Arc<str>),
+}
+
+impl Slot {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::Put(object) => Slot::Object(object.key.clone()),
+            Change::Gone(key) => Slot::Object(key.clone()),
+            Change::Retained(key, _) => Slot::Retained(key.clone()),
+            Change::Refusal(key, _) => Slot::Refusal(key.clone()),
+            Change::File(path, _) => Slot::File(path.clone()),
+        }
+    }
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::with_capacity(CAPACITY)
+    }
+}
+
+impl Mailbox {
+    /// A mailbox for this many distinct changes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { inner: Mutex::default(), arrived: Condvar::new(), room: Condvar::new(), capacity }
+    }
+
+    /// Posts changes that became known at that moment. Blocks while the mailbox is full; the pipeline itself must
+    /// therefore not call it.
+    pub fn put(&self, changes: impl IntoIterator<Item = Change>, received: Instant) {
+        let mut waiting = self.lock();
+        for change in changes {
+            while waiting.batch.changes.len() >= self.capacity && !waiting.closed {
+                self.arrived.notify_one();
+                waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+            waiting.put(change, received);
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Posts what a client said. Never blocks: the stream allows each client only a bounded number of open questions.
+    pub fn event(&self, event: xds::Event) {
+        let mut waiting = self.lock();
+        match (waiting.batch.events.last_mut(), event) {
+            // The newest batch is all that counts.
+            (
+                Some(xds::Event::Live { client: last, batch }),
+                xds::Event::Live { client, batch: newer },
+            ) if *last == client => *batch = newer,
+            (_, event) => waiting.batch.events.push(event),
+        }
+        self.arrived.notify_one();
+    }
+
+    /// The feed has posted everything its source held when it began.
+    pub fn listed(&self, feed: FeedId) {
+        self.lock().batch.listed.push(feed);
+        self.arrived.notify_one();
+    }
+
+    /// Replaces what is wrong with a feed's source.
+    pub fn problems(&self, feed: FeedId, problems: Vec<SourceProblem>) {
+        self.lock().batch.problems.insert(feed, problems);
+        self.arrived.notify_one();
+    }
+
+    /// Tells people something.
+    pub fn note(&self, note: String) {
+        let mut waiting = self.lock();
+        if waiting.batch.notes.len() < NOTES {
+            waiting.batch.notes.push(note);
+        }
+        self.arrived.notify_one();
+    }
+
+    /// From now on the gateway is to be left alone by new traffic.
+    pub fn drain(&self) {
+        self.lock().batch.draining = true;
+        self.arrived.notify_one();
+    }
+
+    /// Nothing more will come; the pipeline takes what waits and ends.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Waits for the next batch. `None` after [`Mailbox::close`], once everything is taken.
+    pub fn take(&self) -> Option<Batch> {
+        let mut waiting = self.lock();
+        loop {
+            if !waiting.batch.is_empty() {
+                waiting.places.clear();
+                let batch = std::mem::take(&mut waiting.batch);
+                self.room.notify_all();
+                return Some(batch);
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn put(&mut self, change: Change, received: Instant) {
+        let next = self.batch.changes.len();
+        let place = *self.places.entry(Slot::of(&change)).or_insert(next);
+        match self.batch.changes.get_mut(place) {
+            // The clock of the first change goes on: that one waits longest.
+            Some(older) => older.0 = change,
+            None => self.batch.changes.push((change, received)),
+        }
+    }
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+            && self.events.is_empty()
+            && self.listed.is_empty()
+            && self.problems.is_empty()
+            && self.notes.is_empty()
+            && !self.draining
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::Kind;
+
+    fn gone(name: &str) -> Change {
+        Change::Gone(ObjectKey::new(Kind::Mapping, "default", name))
+    }
+
+    fn refusal(name: &str) -> Change {
+        Change::Refusal(ObjectKey::new(Kind::Mapping, "default", name), None)
+    }
+
+    #[test]
+    fn a_newer_change_replaces_an_older_one_in_its_place() {
+        let mailbox = Mailbox::default();
+        let first = Instant::now();
+        mailbox.put([gone("a"), gone("b")], first);
+        mailbox.put([gone("a"), refusal("a"), Change::File("/x".into(), None)], Instant::now());
+        let batch = mailbox.take().unwrap();
+        let told: Vec<String> = batch.changes.iter().map(|(change, _)| format!("{:?}", Slot::of(change))).collect();
+        assert_eq!(told.len(), 4);
+        assert!(told[0].contains("\"a\"") && told[1].contains("\"b\"") && told[2].starts_with("Refusal"));
+        assert_eq!(batch.changes[0].1, first);
+    }
+
+    #[test]
+    fn a_full_mailbox_makes_feeds_wait_and_loses_nothing() {
+        let mailbox = Arc::new(Mailbox::with_capacity(3));
+        let sender = mailbox.clone();
+        let feed = std::thread::spawn(move || {
+            sender.put((0..20).map(|index| gone(&index.to_string())), Instant::now());
+            sender.close();
+        });
+        let mut sizes = Vec::new();
+        while let Some(batch) = mailbox.take() {
+            sizes.push(batch.changes.len());
+        }
+        feed.join().unwrap();
+        assert_eq!(sizes.iter().sum::<usize>(), 20);
+        assert!(sizes.iter().all(|size| *size <= 3), "{sizes:?}");
+    }
+
+    #[test]
+    fn closing_wakes_everybody() {
+        let mailbox = Arc::new(Mailbox::with_capacity(1));
+        mailbox.put([gone("a")], Instant::now());
+        let sender = mailbox.clone();
+        let feed = std::thread::spawn(move || sender.put([gone("b")], Instant::now()));
+        mailbox.close();
+        feed.join().unwrap();
+        while mailbox.take().is_some() {}
+        assert!(mailbox.take().is_none());
+    }
+
+    #[test]
+    fn live_events_of_one_client_are_one() {
+        let mailbox = Mailbox::default();
+        for batch in 1..5 {
+            mailbox.event(xds::Event::Live { client: xds::ClientId(1), batch });
+        }
+        mailbox.event(xds::Event::Live { client: xds::ClientId(2), batch: 4 });
+        let events = mailbox.take().unwrap().events;
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0], xds::Event::Live { client: xds::ClientId(1), batch: 4 });
+    }
+}

@@ -1,0 +1,435 @@
+//! The one thread that owns compiler and renderer: batch in, resources and verdicts out.
+//!
+//! ```text
+//! mailbox ─► batch ─► Compiler ─► rows ─► Renderer ─► delta ─► xds::Store ─► Envoys
+//!    ▲                   │ verdicts, wanted                        │ ACK, NACK
+//!    │                   └► Snapshot, feeds                        │
+//!    └──────────── Quarantine, Retained ◄──────────────────────────┘
+//! ```
+
+mod memory;
+mod report;
+
+pub use memory::RefusalMemory;
+pub use report::{ChangeReport, Report, Started, What};
+
+use crate::blame::{self, Parts};
+use crate::feed::{Feed, FeedId};
+use crate::mailbox::{Batch, Mailbox};
+use crate::quarantine::{Decision, Quarantine, Scope, ScopeKind};
+use crate::snapshot::{Board, Client, Snapshot};
+use ahash::AHashMap;
+use compiler::{Change, Compiler, Object, Options, Outcome, Refusal, WantedChanges, WantedName};
+use diag::Metrics;
+use envoy::Renderer;
+use ir::{Kind, ObjectKey, RowChanges};
+use report::Reporter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+use xds::{Delta, Event, ResourceType, Store};
+
+/// What the pipeline is connected to.
+pub struct Wiring {
+    /// What the environment fixed.
+    pub options: Options,
+    /// Where everything arrives.
+    pub mailbox: Arc<Mailbox>,
+    /// What clients are sent.
+    pub store: Arc<Store>,
+    /// What everybody else reads.
+    pub board: Arc<Board>,
+    /// Sources; their place is their [`FeedId`].
+    pub feeds: Vec<Box<dyn Feed>>,
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Where refusals outlive this process, if they do.
+    pub memory: Option<RefusalMemory>,
+    /// Where people are told what happened.
+    pub reports: Option<std::sync::mpsc::SyncSender<Report>>,
+}
+
+/// The pipeline. [`Pipeline::run`] ends when the mailbox is closed.
+pub struct Pipeline {
+    mailbox: Arc<Mailbox>,
+    compiler: Compiler,
+    renderer: Renderer,
+    store: Arc<Store>,
+    board: Arc<Board>,
+    snapshot: Snapshot,
+    feeds: Vec<Box<dyn Feed>>,
+    unlisted: BTreeSet<FeedId>,
+    /// Changes that came before every feed had listed.
+    backlog: Vec<(Change, Instant)>,
+    unanswered: BTreeSet<WantedName>,
+    /// Fingerprints of the objects that feeds handed on.
+    prints: AHashMap<ObjectKey, u64>,
+    quarantine: Quarantine<Parts>,
+    /// Decisions that are not in a batch yet.
+    decided: Vec<Decision>,
+    /// Accepted versions, to be retained once the batch that has them is live.
+    retain: BTreeMap<ObjectKey, (u64, Option<Arc<Object>>)>,
+    problems: BTreeMap<FeedId, Vec<crate::feed::SourceProblem>>,
+    metrics: Arc<Metrics>,
+    memory: Option<RefusalMemory>,
+    reporter: Reporter,
+    started: Instant,
+}
+
+impl Pipeline {
+    /// A pipeline that has not seen anything. Refusals remembered from an earlier process are in force at once.
+    pub fn new(wiring: Wiring) -> Self {
+        let Wiring { options, mailbox, store, board, feeds, metrics, memory, reports } = wiring;
+        let started = Instant::now();
+        let remembered = memory.as_ref().map(RefusalMemory::load).unwrap_or_default();
+        let mut quarantine = Quarantine::default();
+        let mut backlog = Vec::new();
+        for (key, refusal) in remembered {
+            quarantine.refuse([key.clone()], &refusal.text);
+            backlog.push((Change::Refusal(key, Some(refusal)), started));
+        }
+        Self {
+            compiler: Compiler::new(options),
+            renderer: Renderer::new(envoy::Options::default()),
+            snapshot: Snapshot::default(),
+            unlisted: (0..feeds.len()).map(FeedId).collect(),
+            prints: backlog.iter().filter_map(remembered_print).collect(),
+            unanswered: BTreeSet::new(),
+            decided: Vec::new(),
+            retain: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            reporter: Reporter::new(reports, metrics.clone()),
+            mailbox,
+            store,
+            board,
+            feeds,
+            backlog,
+            quarantine,
+            metrics,
+            memory,
+            started,
+        }
+    }
+
+    /// Works until the mailbox is closed and empty, then stops the feeds.
+    pub fn run(mut self) {
+        self.publish_snapshot();
+        while let Some(batch) = self.mailbox.take() {
+            self.step(batch);
+            while !self.decided.is_empty() && self.unlisted.is_empty() {
+                self.step(Batch::default());
+            }
+        }
+        self.feeds.iter_mut().for_each(|feed| feed.stop());
+    }
+
+    fn step(&mut self, batch: Batch) {
+        for event in batch.events {
+            self.event(event);
+        }
+        self.snapshot.draining |= batch.draining;
+        for note in batch.notes {
+            self.reporter.note(note);
+        }
+        if !batch.problems.is_empty() {
+            self.problems.extend(batch.problems);
+            let all: Vec<_> = self.problems.values().flatten().cloned().collect();
+            self.reporter.problems(&self.snapshot.problems, &all);
+            self.snapshot.problems = Arc::new(all);
+        }
+        for feed in batch.listed {
+            self.unlisted.remove(&feed);
+        }
+        if self.unlisted.is_empty() {
+            let mut changes = std::mem::take(&mut self.backlog);
+            changes.extend(batch.changes);
+            let first = !self.snapshot.published;
+            self.compile(changes, first);
+        } else {
+            self.backlog.extend(batch.changes);
+        }
+        self.publish_snapshot();
+    }
+
+    /// One batch through compiler and renderer.
+    fn compile(&mut self, incoming: Vec<(Change, Instant)>, first: bool) {
+        let mut changes = Vec::with_capacity(incoming.len());
+        let mut touched = Vec::new();
+        for (change, received) in incoming {
+            self.arrived(&change, received, &mut touched);
+            changes.push(change);
+        }
+        let objects = touched.len();
+        let decisions = std::mem::take(&mut self.decided);
+        let decided = !decisions.is_empty();
+        for decision in decisions {
+            self.decision(decision, &mut changes);
+        }
+        self.retained(&mut changes);
+        if changes.is_empty() && !first {
+            return;
+        }
+        let number = self.snapshot.batch + 1;
+        let count = changes.len();
+        let begun = Instant::now();
+        let mut outcome = self.compiler.apply(changes);
+        self.metrics.batch(count, begun.elapsed(), outcome.panics);
+        self.wanted(std::mem::take(&mut outcome.wanted));
+        // A batch that only moved what is retained has nothing to acknowledge.
+        let silent = objects == 0 && !decided && outcome.rows.is_empty() && outcome.verdicts.is_empty();
+        if silent && !first {
+            return;
+        }
+        self.snapshot.batch = number;
+        self.snapshot.rows(&outcome.rows);
+        self.snapshot.verdicts(&outcome.verdicts, number);
+        for (key, _, _) in &touched {
+            self.snapshot.renewed(key, number);
+        }
+        for (key, object) in std::mem::take(&mut outcome.retain) {
+            if object.is_some() && self.quarantine.refusals().contains_key(&key) {
+                // An object from an annotation changed; no feed says so.
+                self.decided.extend(self.quarantine.changed(&key));
+            }
+            self.retain.insert(key, (number, object));
+        }
+        self.publish(number, outcome, &touched);
+    }
+
+    /// Sends rows on their way, once everything that has to be known is known.
+    fn publish(&mut self, number: u64, outcome: Outcome, touched: &[(ObjectKey, What, Instant)]) {
+        let first = !self.snapshot.published;
+        if first && !self.unanswered.is_empty() {
+            return;
+        }
+        let all;
+        let rows = if first {
+            all = self.compiler.rows();
+            &all
+        } else {
+            &outcome.rows
+        };
+        let begun = Instant::now();
+        let delta = self.renderer.apply(rows, number);
+        self.metrics.rendered(begun.elapsed());
+        for resource in &delta.upserts {
+            self.metrics.pushed(resource.kind.short(), resource.payload.len());
+        }
+        self.note_versions(number, &delta, rows);
+        self.snapshot.published = true;
+        self.store.apply(delta);
+        let more = self.quarantine.settled(number);
+        self.decided.extend(more);
+        if first {
+            self.reporter.started(&self.snapshot, self.started);
+        } else {
+            self.reporter.changed(&self.snapshot, number, touched, &outcome.verdicts);
+        }
+    }
+
+    /// Tells the quarantine which versions of what it watches are out now.
+    fn note_versions(&mut self, number: u64, delta: &Delta, rows: &RowChanges) {
+        for resource in &delta.upserts {
+            let name = &resource.name;
+            let (kind, parts) = match resource.kind {
+                ResourceType::Route => (ScopeKind::Routes, self.renderer.fragments(resource.kind, name).map(Parts::Routes)),
+                ResourceType::Listener => {
+                    let row = rows.listeners.iter().find(|(row, _)| row == name).and_then(|(_, row)| row.clone());
+                    (ScopeKind::Listener, row.map(Parts::Listener))
+                }
+                _ => continue,
+            };
+            if let Some(parts) = parts {
+                let scope = Scope { kind, name: name.clone() };
+                self.quarantine.published(number, &scope, Some((resource.version.0, parts)));
+            }
+        }
+        for (kind, name) in &delta.removals {
+            let kind = match kind {
+                ResourceType::Route => ScopeKind::Routes,
+                ResourceType::Listener => ScopeKind::Listener,
+                _ => continue,
+            };
+            self.quarantine.published(number, &Scope { kind, name: name.clone() }, None);
+        }
+    }
+
+    /// Bookkeeping for one change that came in.
+    fn arrived(&mut self, change: &Change, received: Instant, touched: &mut Vec<(ObjectKey, What, Instant)>) {
+        match change {
+            Change::Put(object) => {
+                let old = self.prints.insert(object.key.clone(), object.fingerprint);
+                if old != Some(object.fingerprint) {
+                    self.decided.extend(self.quarantine.changed(&object.key));
+                }
+                self.answered_secret(&object.key);
+                touched.push((object.key.clone(), What::Put, received));
+            }
+            Change::Gone(key) => {
+                let known = self.prints.remove(key).is_some();
+                self.decided.extend(self.quarantine.changed(key));
+                self.answered_secret(key);
+                if known {
+                    touched.push((key.clone(), What::Gone, received));
+                }
+            }
+            Change::File(path, _) => _ = self.unanswered.remove(&WantedName::File(path.clone())),
+            Change::Retained(..) | Change::Refusal(..) => {}
+        }
+    }
+
+    fn answered_secret(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::Secret {
+            self.unanswered.remove(&WantedName::Secret { namespace: key.namespace.clone(), name: key.name.clone() });
+        }
+    }
+
+    fn wanted(&mut self, wanted: WantedChanges) {
+        if wanted == WantedChanges::default() {
+            return;
+        }
+        self.unanswered.extend(wanted.added.iter().cloned());
+        wanted.removed.iter().for_each(|name| _ = self.unanswered.remove(name));
+        let wanted = Arc::new(wanted);
+        self.feeds.iter().for_each(|feed| feed.wanted(&wanted));
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected { client, node } => {
+                tracing::info!(client = client.0, node = node.id, version = node.version, "Envoy connected");
+                Arc::make_mut(&mut self.snapshot.clients).insert(client.0, Client::default());
+            }
+            Event::Disconnected { client } => {
+                tracing::info!(client = client.0, "Envoy disconnected");
+                Arc::make_mut(&mut self.snapshot.clients).remove(&client.0);
+                self.quarantine.disconnected(client.0);
+                // A search without its client may go on with another one.
+                let more = self.quarantine.settled(self.snapshot.batch);
+                self.decided.extend(more);
+            }
+            Event::Acked { client, kind, resources } => {
+                self.metrics.acked(kind.short());
+                let scope = match kind {
+                    ResourceType::Route => ScopeKind::Routes,
+                    ResourceType::Listener => ScopeKind::Listener,
+                    _ => return,
+                };
+                for (name, version) in resources {
+                    let more = self.quarantine.acked(client.0, &Scope { kind: scope, name }, version.0);
+                    self.decided.extend(more);
+                }
+            }
+            Event::Refused { client, kind, resources, detail, .. } => {
+                self.metrics.nacked(kind.short());
+                tracing::warn!(client = client.0, kind = kind.short(), resources = resources.len(), error = detail, "Envoy refused a response");
+                self.refused(client.0, kind, &resources, &detail);
+            }
+            Event::Live { client, batch } => {
+                if let Some(known) = Arc::make_mut(&mut self.snapshot.clients).get_mut(&client.0) {
+                    known.live = batch;
+                }
+                self.reporter.live(&self.snapshot);
+            }
+        }
+    }
+
+    fn refused(&mut self, client: u64, kind: ResourceType, resources: &[(Arc<str>, xds::Version)], detail: &str) {
+        let text: Arc<str> = detail.chars().take(1_000).collect::<String>().into();
+        let charges = blame::charges(kind, resources, detail);
+        for (scope, version) in &charges.scopes {
+            let more = self.quarantine.refused(client, scope, *version, &text);
+            self.decided.extend(more);
+        }
+        let mut guilty = charges.objects;
+        for cluster in &charges.clusters {
+            guilty.extend(self.compiler.users_of_cluster(cluster));
+        }
+        if kind == ResourceType::Secret {
+            // The Secret itself serves others, too; those who use it for this are to be told.
+            let users: Vec<ObjectKey> = resources.iter().flat_map(|(name, _)| self.compiler.users_of_secret(name)).collect();
+            guilty.extend(users);
+        }
+        guilty.sort();
+        guilty.dedup();
+        if charges.unknown || (charges.scopes.is_empty() && guilty.is_empty()) {
+            let names: Vec<&str> = resources.iter().map(|(name, _)| &**name).take(5).collect();
+            self.report_client(client, format!("{} {}: {text}", kind.short(), names.join(", ")).into());
+        }
+        self.decided.extend(self.quarantine.refuse(guilty, &text));
+    }
+
+    fn decision(&mut self, decision: Decision, changes: &mut Vec<Change>) {
+        match decision {
+            Decision::Hold(key, text) => self.keep_out(key, text, true, changes),
+            Decision::Refuse(key, text) => {
+                tracing::warn!(object = %key, error = &*text, "refused by Envoy");
+                self.keep_out(key, text, false, changes);
+            }
+            Decision::Release(key) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.forget(&key);
+                }
+                changes.push(Change::Refusal(key, None));
+            }
+            Decision::Report(client, text) => self.report_client(client, text),
+        }
+    }
+
+    fn keep_out(&mut self, key: ObjectKey, text: Arc<str>, held: bool, changes: &mut Vec<Change>) {
+        // Objects from annotations are known to the compiler only.
+        let known = self.prints.get(&key).copied();
+        let Some(fingerprint) = known.or_else(|| self.compiler.object(&key).map(|object| object.fingerprint)) else { return };
+        let refusal = Refusal { fingerprint, held, text };
+        // What Envoy refused must not come back as the last good version.
+        self.retain.remove(&key);
+        if let (false, Some(memory)) = (held, &mut self.memory) {
+            memory.remember(&key, &refusal);
+        }
+        changes.push(Change::Refusal(key, Some(refusal)));
+    }
+
+    fn report_client(&mut self, client: u64, text: Arc<str>) {
+        tracing::error!(client, error = &*text, "Envoy refuses configuration, and no object can be blamed");
+        self.reporter.note(format!("Envoy refuses configuration, and no object can be blamed: {text}"));
+        if let Some(known) = Arc::make_mut(&mut self.snapshot.clients).get_mut(&client) {
+            known.reports.push(text);
+            let extra = known.reports.len().saturating_sub(20);
+            known.reports.drain(..extra);
+        }
+    }
+
+    /// Hands back the versions that every client has by now.
+    fn retained(&mut self, changes: &mut Vec<Change>) {
+        let Some(live) = self.snapshot.live() else { return };
+        let ready: Vec<ObjectKey> =
+            self.retain.iter().filter(|(_, (batch, _))| *batch <= live).map(|(key, _)| key.clone()).collect();
+        for key in ready {
+            if let Some((_, object)) = self.retain.remove(&key) {
+                changes.push(Change::Retained(key, object));
+            }
+        }
+    }
+
+    fn publish_snapshot(&mut self) {
+        let mut waiting: Vec<String> = Vec::new();
+        if !self.snapshot.published {
+            waiting.extend(self.unlisted.iter().map(|feed| format!("the first listing of source {}", feed.0)));
+            waiting.extend(self.unanswered.iter().map(|name| match name {
+                WantedName::Secret { namespace, name } => format!("Secret {namespace}/{name}"),
+                WantedName::File(path) => format!("file {path}"),
+            }));
+        }
+        if *self.snapshot.waiting_for != waiting {
+            self.snapshot.waiting_for = Arc::new(waiting);
+        }
+        self.board.publish(self.snapshot.clone());
+    }
+}
+
+fn remembered_print((change, _): &(Change, Instant)) -> Option<(ObjectKey, u64)> {
+    match change {
+        Change::Refusal(key, Some(refusal)) => Some((key.clone(), refusal.fingerprint)),
+        _ => None,
+    }
+}

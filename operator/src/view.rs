@@ -1,0 +1,202 @@
+//! From the published snapshot to what the diagnostics show.
+
+use crate::feed::SourceProblem;
+use crate::snapshot::{Board, Entry, Snapshot};
+use crate::status;
+use compiler::Options;
+use diag::{
+    ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport, SourceProblemReport,
+    StatusReport, TypeReport,
+};
+use ir::{ChainBody, Kind, ListenerRow, VirtualHostBody};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use xds::{Ads, ClientStatus, ResourceType, Store};
+
+/// Answers the diagnostics from what the pipeline published.
+pub struct View {
+    /// What the pipeline published last.
+    pub board: Arc<Board>,
+    /// The resources.
+    pub store: Arc<Store>,
+    /// The connected clients.
+    pub ads: Ads,
+    /// What the environment fixed.
+    pub options: Options,
+    /// Whether an Envoy has to acknowledge before the gateway is ready; not with `--envoy none`.
+    pub needs_proxy: bool,
+}
+
+impl diag::Source for View {
+    fn health(&self) -> Health {
+        let snapshot = self.board.load();
+        let served = !self.needs_proxy || snapshot.live().is_some_and(|live| live > 0);
+        Health { alive: true, ready: snapshot.published && served && !snapshot.draining }
+    }
+
+    fn status(&self) -> StatusReport {
+        status_report(&self.board.load(), &self.options)
+    }
+
+    fn clients(&self) -> Vec<ClientReport> {
+        let snapshot = self.board.load();
+        self.ads.clients().iter().map(|client| client_report(client, &snapshot)).collect()
+    }
+
+    fn envoy(&self) -> serde_json::Value {
+        let all: Vec<_> = {
+            let view = self.store.read();
+            ResourceType::ALL.into_iter().flat_map(|kind| view.of(kind).cloned().collect::<Vec<_>>()).collect()
+        };
+        match envoy::dump::resources(all.iter().map(|resource| &**resource)) {
+            Ok(value) => value,
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
+        }
+    }
+}
+
+/// Everything about the objects of a snapshot.
+pub fn status_report(snapshot: &Snapshot, options: &Options) -> StatusReport {
+    let backends = snapshot.backends();
+    let mut entries: Vec<&Entry> = snapshot.entries.iter().map(|(_, entry)| entry).collect();
+    entries.sort_by(|left, right| left.verdict.about.cmp(&right.verdict.about));
+    let objects = entries.into_iter().map(|entry| {
+        let backends = backends.get(&entry.verdict.about).copied();
+        object_report(entry, snapshot, backends)
+    });
+    StatusReport {
+        overview: Overview {
+            version: env!("CARGO_PKG_VERSION").into(),
+            ambassador_id: options.ambassador_id.to_string(),
+            namespace: options.namespace.to_string(),
+            batch: snapshot.batch,
+            live_batch: snapshot.live().unwrap_or(0),
+            waiting_for: snapshot.waiting_for.to_vec(),
+            draining: snapshot.draining,
+        },
+        objects: objects.collect(),
+        source_problems: snapshot.problems.iter().map(source_problem).collect(),
+        hosts: hosts(snapshot),
+    }
+}
+
+fn object_report(entry: &Entry, snapshot: &Snapshot, backends: Option<status::Backends>) -> ObjectReport {
+    let verdict = &*entry.verdict;
+    let acknowledged = snapshot.acknowledgement(entry);
+    let conditions = status::conditions(verdict, acknowledged, backends);
+    let problems = verdict.problems.iter().map(|problem| ProblemReport {
+        field: problem.at.clone(),
+        reason: problem.kind.reason().into(),
+        effect: format!("{:?}", problem.effect),
+        message: problem.detail.clone(),
+    });
+    ObjectReport {
+        kind: verdict.about.kind.name().into(),
+        namespace: verdict.about.namespace.to_string(),
+        name: verdict.about.name.to_string(),
+        state: status::state(verdict, acknowledged).to_string(),
+        summary: status::summary(verdict),
+        conditions: conditions
+            .into_iter()
+            .map(|condition| ConditionReport {
+                kind: condition.kind.into(),
+                status: condition.status.to_string(),
+                reason: condition.reason.into(),
+                message: condition.message,
+                observed_generation: condition.observed_generation,
+            })
+            .collect(),
+        problems: problems.collect(),
+        fields: status::upstream_fields(verdict, acknowledged, has_certificate(verdict, snapshot)),
+    }
+}
+
+/// A Host whose TLS chain has a certificate: chains are named after their Host.
+fn has_certificate(verdict: &ir::Verdict, snapshot: &Snapshot) -> bool {
+    let path = verdict.about.path();
+    let chain_of = |row: &Arc<ListenerRow>| {
+        row.chains.iter().any(|chain| *chain.name == *path && chain.tls.as_ref().is_some_and(|tls| tls.certificate.is_some()))
+    };
+    verdict.about.kind == Kind::Host && snapshot.listeners.iter().any(|(_, row)| chain_of(row))
+}
+
+fn hosts(snapshot: &Snapshot) -> Vec<HostReport> {
+    let mut hosts = Vec::new();
+    for (_, listener) in snapshot.listeners.iter() {
+        for chain in &listener.chains {
+            let ChainBody::Http { table } = &chain.body;
+            let Some(row) = snapshot.tables.get(table) else { continue };
+            for host in &row.virtual_hosts {
+                let (answer, routes) = answer(&host.body, snapshot);
+                hosts.push(HostReport {
+                    table: row.name.to_string(),
+                    address: format!("{}:{}{}", listener.bind.address, listener.bind.port, if chain.tls.is_some() { " TLS" } else { "" }),
+                    domains: host.domains.iter().map(ToString::to_string).collect(),
+                    answer,
+                    routes,
+                });
+            }
+        }
+    }
+    hosts.sort_by(|left, right| (&left.table, &left.domains).cmp(&(&right.table, &right.domains)));
+    hosts
+}
+
+fn answer(body: &VirtualHostBody, snapshot: &Snapshot) -> (String, usize) {
+    let count = |id: &ir::ListId| {
+        let list = snapshot.lists.get(id);
+        let mut groups: Vec<_> = list.into_iter().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups).map(|group| &group.id).collect();
+        groups.sort();
+        groups.dedup();
+        groups.len()
+    };
+    match body {
+        VirtualHostBody::Routes(list) => ("routes".into(), count(list)),
+        VirtualHostBody::RedirectToHttps { .. } => ("redirects to https".into(), 0),
+        VirtualHostBody::AcmeOnly(_) => ("rejects, but for ACME challenges".into(), 0),
+        VirtualHostBody::ByForwardedProto { secure, insecure } => {
+            let (other, _) = answer(insecure, snapshot);
+            (format!("routes when forwarded from https, else {other}"), count(secure))
+        }
+        VirtualHostBody::Closed { status } => (format!("closed with {status}"), 0),
+    }
+}
+
+fn source_problem(problem: &SourceProblem) -> SourceProblemReport {
+    let about = problem.about.as_ref().map(|about| format!("{about}: ")).unwrap_or_default();
+    SourceProblemReport {
+        path: problem.path.to_string_lossy().into_owned(),
+        line: problem.line,
+        reason: problem.kind.reason().into(),
+        message: format!("{about}{}", problem.detail),
+    }
+}
+
+fn client_report(client: &ClientStatus, snapshot: &Snapshot) -> ClientReport {
+    let known = snapshot.clients.get(&client.id.0);
+    ClientReport {
+        id: client.id.0,
+        node: client.node.id.clone(),
+        cluster: client.node.cluster.clone(),
+        version: client.node.version.clone(),
+        connected_since: seconds(client.connected_since),
+        live_batch: client.live_batch,
+        reports: known.into_iter().flat_map(|known| &known.reports).map(ToString::to_string).collect(),
+        types: client
+            .types
+            .iter()
+            .map(|kind| TypeReport {
+                kind: kind.kind.short().into(),
+                subscribed: kind.subscribed,
+                sent: kind.sent,
+                pending_bytes: kind.pending_bytes,
+                last_ack: kind.last_ack.as_ref().map(|(at, _)| seconds(*at)),
+                last_nack: kind.last_nack.as_ref().map(|nack| RefusalReport { at: seconds(nack.at), detail: nack.detail.clone() }),
+            })
+            .collect(),
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
