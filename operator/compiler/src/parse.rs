@@ -8,6 +8,7 @@ mod host;
 mod listener;
 mod mapping;
 mod module;
+mod policy;
 mod report;
 mod services;
 mod tls_context;
@@ -16,8 +17,8 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath,
-    RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
+    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +46,16 @@ pub fn decode_problem(about: &ObjectKey, problem: &DecodeProblem) -> Problem {
 /// Fields that nobody reads.
 pub fn unknown_fields<T>(about: &ObjectKey, decoded: &Decoded<T>) -> Vec<Problem> {
     let unknown = decoded.unknown.iter();
-    unknown.map(|path| Problem::notice(about, spec_path(path), ProblemKind::UnknownField, "the field is not known and has no effect")).collect()
+    unknown
+        .map(|path| {
+            Problem::notice(
+                about,
+                spec_path(path),
+                ProblemKind::UnknownField,
+                "the field is not known and has no effect",
+            )
+        })
+        .collect()
 }
 
 fn spec_path(path: &str) -> String {

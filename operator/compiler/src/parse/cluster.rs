@@ -3,17 +3,27 @@
 use super::report::Report;
 use super::{HashOn, ParsedLoadBalancer};
 use crate::check::{duration, header, limits, text::quote};
-use api::v3alpha1::{CircuitBreaker as Breaker, CircuitBreakerPriority, Keepalive as KeepaliveSpec, LoadBalancer, LoadBalancerPolicy};
+use api::v3alpha1::{
+    CircuitBreaker as Breaker, CircuitBreakerPriority, Keepalive as KeepaliveSpec, LoadBalancer, LoadBalancerPolicy,
+};
 use ir::{CircuitBreaker, Keepalive, LoadBalancing, ProblemKind};
 
 /// Circuit breakers; of several for one priority the first counts, as Envoy has one each.
 pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> Vec<CircuitBreaker> {
     let mut found: Vec<CircuitBreaker> = Vec::new();
+    if list.len() > limits::ITEMS {
+        let detail = format!("{} circuit breakers, at most {} are accepted", list.len(), limits::ITEMS);
+        report.refuse(field, ProblemKind::TooLarge, detail);
+    }
     for (index, breaker) in list.iter().take(limits::ITEMS).enumerate() {
         let at = |name: &str| format!("{field}[{index}].{name}");
         let high_priority = breaker.priority == Some(CircuitBreakerPriority::High);
         if found.iter().any(|other| other.high_priority == high_priority) {
-            report.degrade(&at("priority"), ProblemKind::ConflictingFields, "there is already a circuit breaker for this priority; that one counts");
+            report.degrade(
+                &at("priority"),
+                ProblemKind::ConflictingFields,
+                "there is already a circuit breaker for this priority; that one counts",
+            );
             continue;
         }
         found.push(CircuitBreaker {
@@ -38,7 +48,9 @@ pub fn keepalive(field: &str, spec: &KeepaliveSpec, report: &mut Report) -> Keep
 
 /// A load balancer; `None` when its parts do not fit together, so that the default applies.
 pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> Option<ParsedLoadBalancer> {
-    let hashes = usize::from(spec.cookie.is_some()) + usize::from(spec.header.is_some()) + usize::from(spec.source_ip == Some(true));
+    let hashes = usize::from(spec.cookie.is_some())
+        + usize::from(spec.header.is_some())
+        + usize::from(spec.source_ip == Some(true));
     let policy = match spec.policy {
         LoadBalancerPolicy::RoundRobin => LoadBalancing::RoundRobin,
         LoadBalancerPolicy::LeastRequest => LoadBalancing::LeastRequest,
@@ -47,18 +59,32 @@ pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> O
     };
     let by_hash = matches!(policy, LoadBalancing::RingHash | LoadBalancing::Maglev);
     if by_hash && hashes != 1 {
-        report.degrade(field, ProblemKind::ConflictingFields, format!("this policy needs exactly one of cookie, header and source_ip, there are {hashes}; round robin is used"));
+        report.degrade(
+            field,
+            ProblemKind::ConflictingFields,
+            format!(
+                "this policy needs exactly one of cookie, header and source_ip, there are {hashes}; round robin is used"
+            ),
+        );
         return None;
     }
     if !by_hash && hashes != 0 {
-        report.degrade(field, ProblemKind::ConflictingFields, "this policy takes none of cookie, header and source_ip; round robin is used");
+        report.degrade(
+            field,
+            ProblemKind::ConflictingFields,
+            "this policy takes none of cookie, header and source_ip; round robin is used",
+        );
         return None;
     }
     let hash_on = match (&spec.cookie, &spec.header) {
         _ if !by_hash => None,
         (Some(cookie), _) => {
             if let Err(reason) = header::name(&cookie.name) {
-                report.degrade(&format!("{field}.cookie.name"), ProblemKind::InvalidValue, reason.replace("header name", "cookie name"));
+                report.degrade(
+                    &format!("{field}.cookie.name"),
+                    ProblemKind::InvalidValue,
+                    reason.replace("header name", "cookie name"),
+                );
                 return None;
             }
             let ttl_ms = cookie.ttl.as_ref().and_then(|text| match duration::parse(text) {
@@ -68,12 +94,16 @@ pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> O
                     None
                 }
             });
-            let path = report.text(&format!("{field}.cookie.path"), cookie.path.as_ref(), limits::PATH);
+            let path = report.label(&format!("{field}.cookie.path"), cookie.path.as_ref(), limits::PATH);
             Some(HashOn::Cookie { name: cookie.name.as_str().into(), path, ttl_ms })
         }
         (None, Some(name)) => {
             if header::matchable(name).is_err() {
-                report.degrade(&format!("{field}.header"), ProblemKind::InvalidValue, format!("{} is no header name", quote(name)));
+                report.degrade(
+                    &format!("{field}.header"),
+                    ProblemKind::InvalidValue,
+                    format!("{} is no header name", quote(name)),
+                );
                 return None;
             }
             Some(HashOn::Header(name.as_str().into()))

@@ -44,7 +44,11 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
 
     fn wrong(&mut self, key: &str, value: &Value, expected: &str) {
         let shown = quote(&value.to_string());
-        self.report.degrade(&format!("{}.{key}", self.path), ProblemKind::InvalidValue, format!("{shown} is no {expected}; the default is used"));
+        self.report.degrade(
+            &format!("{}.{key}", self.path),
+            ProblemKind::InvalidValue,
+            format!("{shown} is no {expected}; the default is used"),
+        );
     }
 
     /// A boolean; upstream takes some texts for one, too.
@@ -64,7 +68,9 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
     pub fn text(&mut self, key: &str) -> Option<Arc<str>> {
         let value = self.take(key)?;
         match value.as_str() {
-            Some(found) if found.len() <= limits::PATH && text::control_character(found).is_none() => Some(found.into()),
+            Some(found) if found.len() <= limits::PATH && text::control_character(found).is_none() => {
+                Some(found.into())
+            }
             _ => {
                 self.wrong(key, value, "text without control characters");
                 None
@@ -85,7 +91,8 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
     /// Milliseconds that Envoy takes.
     pub fn milliseconds(&mut self, key: &str) -> Option<u64> {
         let value = self.take(key)?;
-        let found = integer(value).and_then(|number| u64::try_from(number).ok()).filter(|ms| *ms <= limits::DURATION_MS);
+        let found =
+            integer(value).and_then(|number| u64::try_from(number).ok()).filter(|ms| *ms <= limits::DURATION_MS);
         if found.is_none() {
             self.wrong(key, value, "number of milliseconds");
         }
@@ -120,15 +127,22 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
 
     /// Says which keys nobody looked at.
     pub fn leftovers(&mut self) {
-        let unknown: Vec<&String> = self.map.keys().filter(|key| !self.seen.contains(*key)).take(limits::LISTED).collect();
+        let unknown: Vec<&String> =
+            self.map.keys().filter(|key| !self.seen.contains(*key)).take(limits::LISTED).collect();
         for key in unknown {
             let detail = format!("{} is not known and has no effect", quote(key));
-            self.report.note(&format!("{}.{}", self.path, quote(key).trim_matches('`')), ProblemKind::UnknownField, detail);
+            self.report.note(
+                &format!("{}.{}", self.path, quote(key).trim_matches('`')),
+                ProblemKind::UnknownField,
+                detail,
+            );
         }
     }
 }
 
 /// YAML to JSON turns some integers into floats.
 fn integer(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15).map(|number| number as i64))
+    value.as_i64().or_else(|| {
+        value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15).map(|number| number as i64)
+    })
 }

@@ -25,7 +25,10 @@ fn read(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
     };
     let tls_secret = spec.tls_secret.as_ref().and_then(|reference| {
         let name = report.text("tlsSecret.name", reference.name.as_ref(), limits::HOSTNAME)?;
-        Some(SecretRef { namespace: report.text("tlsSecret.namespace", reference.namespace.as_ref(), limits::HOSTNAME), name })
+        Some(SecretRef {
+            namespace: report.text("tlsSecret.namespace", reference.namespace.as_ref(), limits::HOSTNAME),
+            name,
+        })
     });
     let reference = spec.tls_context.as_ref().and_then(|reference| reference.name.as_ref());
     let tls_context = report.text("tlsContext.name", reference, limits::HOSTNAME * 2);
@@ -37,12 +40,29 @@ fn read(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
         report.degrade("tls", ProblemKind::NoEffect, "`tls` has no effect without `tlsSecret`; no TLS is terminated");
     }
     let insecure = spec.request_policy.as_ref().and_then(|policy| policy.insecure.as_ref());
-    report.no_effect("requestPolicy.insecure.additionalPort", insecure.is_some_and(|insecure| insecure.additional_port.is_some()));
+    report.no_effect(
+        "requestPolicy.insecure.additionalPort",
+        insecure.is_some_and(|insecure| insecure.additional_port.is_some()),
+    );
     report.no_effect("previewUrl", spec.preview_url.is_some());
-    if spec.acme_provider.as_ref().and_then(|acme| acme.authority.as_deref()).is_some_and(|authority| authority != "none") {
-        report.note("acmeProvider", ProblemKind::NoEffect, "certificates are not fetched by ACME here; `tlsSecret` has to exist");
+    if spec
+        .acme_provider
+        .as_ref()
+        .and_then(|acme| acme.authority.as_deref())
+        .is_some_and(|authority| authority != "none")
+    {
+        report.note(
+            "acmeProvider",
+            ProblemKind::NoEffect,
+            "certificates are not fetched by ACME here; `tlsSecret` has to exist",
+        );
     }
-    let selector = match (selector("mappingSelector", &spec.mapping_selector, report), selector("selector", &spec.selector, report)) {
+    let account = spec.acme_provider.as_ref().and_then(|acme| acme.private_key_secret.as_ref());
+    report.no_effect("acmeProvider.privateKeySecret", account.is_some());
+    let selector = match (
+        selector("mappingSelector", &spec.mapping_selector, report),
+        selector("selector", &spec.selector, report),
+    ) {
         (Some(own), old) => {
             if old.is_some() {
                 report.note("selector", ProblemKind::NoEffect, "`mappingSelector` is set, so `selector` has no effect");
@@ -51,14 +71,21 @@ fn read(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
         }
         (None, old) => {
             if old.is_some() {
-                report.note("selector", ProblemKind::Deprecated, "`selector` is deprecated; `mappingSelector` takes its place");
+                report.note(
+                    "selector",
+                    ProblemKind::Deprecated,
+                    "`selector` is deprecated; `mappingSelector` takes its place",
+                );
             }
             old
         }
     };
     let hostname = hostname?;
     Some(ParsedHost {
-        sni: hostname.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(hostname.clone(), |(name, _)| name.into()),
+        sni: hostname
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(hostname.clone(), |(name, _)| name.into()),
         hostname,
         selector,
         tls_secret,

@@ -3,7 +3,9 @@
 use super::report::Report;
 use super::{NamespaceFrom, ParsedListener, SecurityModel, host};
 use crate::check::{limits, text::quote};
-use api::v3alpha1::{ListenerLayer as Layer, ListenerProtocol as Protocol, ListenerSpec, NamespaceFrom as From, SecurityModel as Model};
+use api::v3alpha1::{
+    ListenerLayer as Layer, ListenerProtocol as Protocol, ListenerSpec, NamespaceFrom as From, SecurityModel as Model,
+};
 use ir::{Checked, ListenerFilter, ObjectKey, ProblemKind};
 use std::sync::Arc;
 
@@ -25,7 +27,8 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
     let stack = stack(spec, report)?;
     let binding = &spec.host_binding;
     let selector = host::selector("hostBinding.selector", &binding.selector, report);
-    if binding.selector.as_ref().is_some_and(|selector| selector.match_labels.is_none()) {
+    if binding.selector.as_ref().is_some_and(|found| found.match_labels.as_ref().is_none_or(|labels| labels.is_empty()))
+    {
         let detail = "the selector has no `matchLabels`, so it would take every Host";
         report.refuse("hostBinding.selector", ProblemKind::InvalidValue, detail);
     }
@@ -38,12 +41,20 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
             NamespaceFrom::Own
         }
         Some(None) => {
-            report.refuse("hostBinding.namespace.from", ProblemKind::InvalidValue, "`from` is missing: `ALL` or `SELF`");
+            report.refuse(
+                "hostBinding.namespace.from",
+                ProblemKind::InvalidValue,
+                "`from` is missing: `ALL` or `SELF`",
+            );
             NamespaceFrom::Own
         }
         None if selector.is_some() => NamespaceFrom::Own,
         None => {
-            report.refuse("hostBinding", ProblemKind::InvalidValue, "neither `namespace` nor `selector` says which Hosts it takes");
+            report.refuse(
+                "hostBinding",
+                ProblemKind::InvalidValue,
+                "neither `namespace` nor `selector` says which Hosts it takes",
+            );
             NamespaceFrom::Own
         }
     };
@@ -65,7 +76,11 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
         // Envoy takes 1 to 2^31-1.
         let fine = *count > 0;
         if !fine {
-            report.degrade("http2MaxConcurrentStreams", ProblemKind::InvalidValue, "0 would refuse every request; Envoy's default is used");
+            report.degrade(
+                "http2MaxConcurrentStreams",
+                ProblemKind::InvalidValue,
+                "0 would refuse every request; Envoy's default is used",
+            );
         }
         fine
     });
@@ -91,7 +106,7 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
             Model::Secure => SecurityModel::Secure,
             Model::Insecure => SecurityModel::Insecure,
         },
-        stats_prefix: report.text("statsPrefix", spec.stats_prefix.as_ref(), limits::NAME).unwrap_or(default_prefix),
+        stats_prefix: report.label("statsPrefix", spec.stats_prefix.as_ref(), limits::NAME).unwrap_or(default_prefix),
         l7_depth,
         max_concurrent_streams,
         from,
@@ -116,7 +131,11 @@ fn stack(spec: &ListenerSpec, report: &mut Report) -> Option<Vec<Layer>> {
         (_, Some(Protocol::Tcp)) => vec![Tcp],
         (_, Some(Protocol::Tls)) => vec![Tls, Tcp],
         (_, Some(Protocol::Udp)) => {
-            report.refuse("protocol", ProblemKind::InvalidValue, "`UDP` is no protocol of its own; HTTP/3 is `protocolStack: [TLS, HTTP, UDP]`");
+            report.refuse(
+                "protocol",
+                ProblemKind::InvalidValue,
+                "`UDP` is no protocol of its own; HTTP/3 is `protocolStack: [TLS, HTTP, UDP]`",
+            );
             return None;
         }
         (_, None) => {
@@ -132,7 +151,11 @@ fn stack(spec: &ListenerSpec, report: &mut Report) -> Option<Vec<Layer>> {
         }
         _ => {
             let last = stack.last().map(|layer| format!("{layer:?}").to_uppercase()).unwrap_or_default();
-            report.refuse("protocolStack", ProblemKind::InvalidValue, format!("the stack ends in {}; the last layer has to be TCP or UDP", quote(&last)));
+            report.refuse(
+                "protocolStack",
+                ProblemKind::InvalidValue,
+                format!("the stack ends in {}; the last layer has to be TCP or UDP", quote(&last)),
+            );
             return None;
         }
     }

@@ -1,7 +1,7 @@
 //! Mapping: conditions, destination, and what happens on the way.
 
 use super::report::Report;
-use super::{HostCondition, ParsedMapping, ParsedRedirect, cluster};
+use super::{HostCondition, ParsedMapping, ParsedRedirect, cluster, policy};
 use crate::check::limits::{self, Limits};
 use crate::check::{header, hostname, regex, service, text::quote};
 use api::v3alpha1::{AddedHeaders, MappingSpec, RegexMap};
@@ -63,9 +63,11 @@ fn read(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<Pars
     mapping.timeout_ms = report.milliseconds("timeout_ms", spec.timeout_ms);
     mapping.idle_timeout_ms = report.milliseconds("idle_timeout_ms", spec.idle_timeout_ms);
     mapping.bypass_auth = spec.bypass_auth.unwrap_or(false);
-    mapping.label_domains = spec.labels.iter().flat_map(|labels| labels.keys()).map(|domain| domain.as_str().into()).collect();
-    not_rendered(spec, report);
-    mapping.unrendered = xxh3_64(format!("{:?}", spec.labels).as_bytes());
+    mapping.label_domains =
+        spec.labels.iter().flat_map(|labels| labels.keys()).map(|domain| domain.as_str().into()).collect();
+    policy::policies(spec, report);
+    remarks(spec, report);
+    mapping.unrendered = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
     Some(mapping)
 }
 
@@ -81,6 +83,10 @@ fn path(spec: &MappingSpec, report: &mut Report) -> Option<PathMatch> {
     if text.is_empty() {
         report.refuse("prefix", ProblemKind::InvalidValue, "the prefix is empty; `/` matches every path");
         return None;
+    }
+    if !text.starts_with('/') || text.contains('?') {
+        let detail = format!("no path begins with {}: paths begin with `/` and end before the `?`", quote(&text));
+        report.note("prefix", ProblemKind::NoEffect, detail);
     }
     Some(if spec.prefix_exact == Some(true) { PathMatch::Exact(text) } else { PathMatch::Prefix(text) })
 }
@@ -113,7 +119,11 @@ fn host(spec: &MappingSpec, report: &mut Report) -> Option<HostCondition> {
 fn exact_condition(field: &str, host: &str, report: &mut Report) -> Option<HostCondition> {
     // A lone `*` has always meant every host here, whatever the field says.
     if host.contains('*') && host != "*" {
-        report.refuse(field, ProblemKind::InvalidValue, format!("{} contains `*`; globs go into `hostname`", quote(host)));
+        report.refuse(
+            field,
+            ProblemKind::InvalidValue,
+            format!("{} contains `*`; globs go into `hostname`", quote(host)),
+        );
         return None;
     }
     glob_condition(field, host, report)
@@ -146,7 +156,11 @@ fn conditions(
     for (field, map, is_regex) in [(exact_field, exact, false), (regex_field, regexes, true)] {
         let Some(map) = map else { continue };
         if map.len() > limits::HEADERS {
-            report.refuse(field, ProblemKind::TooLarge, format!("{} conditions, at most {} are accepted", map.len(), limits::HEADERS));
+            report.refuse(
+                field,
+                ProblemKind::TooLarge,
+                format!("{} conditions, at most {} are accepted", map.len(), limits::HEADERS),
+            );
             continue;
         }
         for (name, value) in map {
@@ -175,7 +189,10 @@ fn query_name(name: &str) -> Result<(), String> {
     match name.len() {
         0 => Err("the name of a query parameter is empty".into()),
         1..=limits::QUERY_NAME => Ok(()),
-        long => Err(format!("the name of a query parameter is {long} bytes long, at most {} are accepted", limits::QUERY_NAME)),
+        long => Err(format!(
+            "the name of a query parameter is {long} bytes long, at most {} are accepted",
+            limits::QUERY_NAME
+        )),
     }
 }
 
@@ -198,7 +215,11 @@ fn method(spec: &MappingSpec, report: &mut Report) -> Option<TextMatch> {
 fn precedence(spec: &MappingSpec, report: &mut Report) -> i64 {
     let precedence = spec.precedence.unwrap_or(0);
     if i32::try_from(precedence).is_err() {
-        report.degrade("precedence", ProblemKind::InvalidValue, format!("precedence {precedence} does not fit 32 bits; 0 is used"));
+        report.degrade(
+            "precedence",
+            ProblemKind::InvalidValue,
+            format!("precedence {precedence} does not fit 32 bits; 0 is used"),
+        );
         return 0;
     }
     precedence
@@ -206,21 +227,37 @@ fn precedence(spec: &MappingSpec, report: &mut Report) -> i64 {
 
 fn redirect(spec: &MappingSpec, report: &mut Report) -> Option<ParsedRedirect> {
     if spec.host_redirect != Some(true) {
-        let forms = [("path_redirect", spec.path_redirect.is_some()), ("prefix_redirect", spec.prefix_redirect.is_some()), ("regex_redirect", spec.regex_redirect.is_some())];
+        let forms = [
+            ("path_redirect", spec.path_redirect.is_some()),
+            ("prefix_redirect", spec.prefix_redirect.is_some()),
+            ("regex_redirect", spec.regex_redirect.is_some()),
+        ];
         for (field, present) in forms {
             if present {
-                report.note(field, ProblemKind::NoEffect, format!("`{field}` has no effect without `host_redirect: true`"));
+                report.note(
+                    field,
+                    ProblemKind::NoEffect,
+                    format!("`{field}` has no effect without `host_redirect: true`"),
+                );
             }
         }
         return None;
     }
     if spec.shadow == Some(true) {
-        report.degrade("host_redirect", ProblemKind::ConflictingFields, "`shadow` is set, so `host_redirect` has no effect");
+        report.degrade(
+            "host_redirect",
+            ProblemKind::ConflictingFields,
+            "`shadow` is set, so `host_redirect` has no effect",
+        );
         return None;
     }
     let path = report.text("path_redirect", spec.path_redirect.as_ref(), limits::PATH).map(RedirectPath::Path);
     let prefix = report.text("prefix_redirect", spec.prefix_redirect.as_ref(), limits::PATH).map(RedirectPath::Prefix);
-    let regex = spec.regex_redirect.as_ref().and_then(|map| regex_rewrite("regex_redirect", map, report)).map(RedirectPath::Regex);
+    let regex = spec
+        .regex_redirect
+        .as_ref()
+        .and_then(|map| regex_rewrite("regex_redirect", map, report))
+        .map(RedirectPath::Regex);
     let forms = [&path, &prefix, &regex].into_iter().flatten().count();
     if forms > 1 {
         let detail = "only one of path_redirect, prefix_redirect and regex_redirect can count; it is the first of them";
@@ -240,7 +277,11 @@ fn redirect(spec: &MappingSpec, report: &mut Report) -> Option<ParsedRedirect> {
 
 fn regex_rewrite(field: &str, map: &RegexMap, report: &mut Report) -> Option<RegexRewrite> {
     let pattern = map.pattern.clone().unwrap_or_default();
-    let substitution = report.text_or_empty(&format!("{field}.substitution"), Some(map.substitution.as_ref().unwrap_or(&String::new())), limits::PATH)?;
+    let substitution = report.text_or_empty(
+        &format!("{field}.substitution"),
+        Some(map.substitution.as_ref().unwrap_or(&String::new())),
+        limits::PATH,
+    )?;
     match regex::judge_substitution(&pattern, &substitution, regex::LARGEST_PROGRAM_SIZE) {
         Ok(remark) => {
             if let Some(remark) = remark {
@@ -260,14 +301,26 @@ fn rewriting(spec: &MappingSpec, limits: &Limits, report: &mut Report, mapping: 
         Some(text) if limits.unchecked => Some(text.as_str().into()),
         text => report.text_or_empty("rewrite", text.as_ref(), limits::PATH),
     };
-    mapping.regex_rewrite = spec.regex_rewrite.as_ref().filter(|map| map.pattern.is_some()).and_then(|map| regex_rewrite("regex_rewrite", map, report));
+    mapping.regex_rewrite = match &spec.regex_rewrite {
+        // Upstream takes an empty map for none.
+        Some(RegexMap { pattern: None, substitution: None }) => {
+            report.note("regex_rewrite", ProblemKind::NoEffect, "`regex_rewrite` has no pattern and has no effect");
+            None
+        }
+        Some(map) => regex_rewrite("regex_rewrite", map, report),
+        None => None,
+    };
     if mapping.regex_rewrite.is_some() && mapping.rewrite.as_ref().is_some_and(|text| **text != *"/") {
         report.note("rewrite", ProblemKind::NoEffect, "`regex_rewrite` is set, so `rewrite` has no effect");
     }
     mapping.host_rewrite = report.text("host_rewrite", spec.host_rewrite.as_ref(), limits::HOSTNAME_AND_PORT);
     mapping.auto_host_rewrite = spec.auto_host_rewrite;
     if mapping.host_rewrite.is_some() && spec.auto_host_rewrite == Some(true) {
-        report.degrade("auto_host_rewrite", ProblemKind::ConflictingFields, "`host_rewrite` is set, so `auto_host_rewrite` has no effect");
+        report.degrade(
+            "auto_host_rewrite",
+            ProblemKind::ConflictingFields,
+            "`host_rewrite` is set, so `auto_host_rewrite` has no effect",
+        );
     }
 }
 
@@ -279,7 +332,8 @@ fn header_edits(spec: &MappingSpec, limits: &Limits, report: &mut Report, mappin
     };
     mapping.add_request_headers = added("add_request_headers", &spec.add_request_headers);
     mapping.add_response_headers = added("add_response_headers", &spec.add_response_headers);
-    let mut removed = |field: &str, names: &Option<Vec<String>>| names.as_ref().map(|names| report.removed_headers(field, names));
+    let mut removed =
+        |field: &str, names: &Option<Vec<String>>| names.as_ref().map(|names| report.removed_headers(field, names));
     mapping.remove_request_headers = removed("remove_request_headers", &spec.remove_request_headers);
     mapping.remove_response_headers = removed("remove_response_headers", &spec.remove_response_headers);
     mapping.add_linkerd_headers = spec.add_linkerd_headers;
@@ -289,8 +343,8 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
     mapping.resolver = report.text("resolver", spec.resolver.as_ref(), limits::NAME);
     mapping.tls = report.text("tls", spec.tls.as_ref(), limits::NAME);
     mapping.grpc = spec.grpc.unwrap_or(false);
-    mapping.cluster_tag = report.text("cluster_tag", spec.cluster_tag.as_ref(), limits::NAME);
-    mapping.stats_name = report.text("stats_name", spec.stats_name.as_ref(), limits::NAME);
+    mapping.cluster_tag = report.label("cluster_tag", spec.cluster_tag.as_ref(), limits::NAME);
+    mapping.stats_name = report.label("stats_name", spec.stats_name.as_ref(), limits::NAME);
     mapping.connect_timeout_ms = report.milliseconds("connect_timeout_ms", spec.connect_timeout_ms);
     if mapping.connect_timeout_ms == Some(0) {
         report.degrade("connect_timeout_ms", ProblemKind::InvalidValue, "Envoy needs more than 0; 3000 is used");
@@ -299,9 +353,11 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
     mapping.cluster_idle_timeout_ms = report.milliseconds("cluster_idle_timeout_ms", spec.cluster_idle_timeout_ms);
     mapping.cluster_max_connection_ms =
         report.milliseconds("cluster_max_connection_lifetime_ms", spec.cluster_max_connection_lifetime_ms);
-    mapping.circuit_breakers = spec.circuit_breakers.as_ref().map(|list| cluster::circuit_breakers("circuit_breakers", list, report));
+    mapping.circuit_breakers =
+        spec.circuit_breakers.as_ref().map(|list| cluster::circuit_breakers("circuit_breakers", list, report));
     mapping.keepalive = spec.keepalive.as_ref().map(|found| cluster::keepalive("keepalive", found, report));
-    mapping.load_balancer = spec.load_balancer.as_ref().and_then(|found| cluster::load_balancer("load_balancer", found, report));
+    mapping.load_balancer =
+        spec.load_balancer.as_ref().and_then(|found| cluster::load_balancer("load_balancer", found, report));
     mapping.respect_dns_ttl = spec.respect_dns_ttl.unwrap_or(false);
     mapping.enable_ipv4 = spec.enable_ipv4;
     mapping.enable_ipv6 = spec.enable_ipv6;
@@ -316,30 +372,24 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
     };
 }
 
-/// Everything that is decoded and has no rows yet: said, never silent.
-fn not_rendered(spec: &MappingSpec, report: &mut Report) {
+/// What is said about the Mapping as a whole.
+fn remarks(spec: &MappingSpec, report: &mut Report) {
     if spec.shadow == Some(true) {
         report.note("shadow", ProblemKind::NotSupported, "`shadow` is not supported yet: no traffic is copied");
     }
-    report.not_yet("retry_policy", spec.retry_policy.is_some());
-    report.not_yet("cors", spec.cors.is_some());
-    report.not_yet("priority", spec.priority.is_some());
-    report.not_yet("health_checks", spec.health_checks.is_some());
-    report.not_yet("labels", spec.labels.as_ref().is_some_and(|labels| !labels.is_empty()));
-    report.not_yet("allow_upgrade", spec.allow_upgrade.as_ref().is_some_and(|list| !list.is_empty()));
-    report.not_yet("use_websocket", spec.use_websocket == Some(true));
-    report.not_yet("auth_context_extensions", spec.auth_context_extensions.is_some());
-    if spec.outlier_detection.is_some() {
-        report.degrade("outlier_detection", ProblemKind::NotSupported, "`outlier_detection` is not supported");
-    }
-    if spec.error_response_overrides.is_some() {
-        report.degrade("error_response_overrides", ProblemKind::NotSupported, "`error_response_overrides` is not supported");
-    }
-    report.no_effect("bypass_error_response_overrides", spec.bypass_error_response_overrides.is_some());
-    report.no_effect("envoy_override", spec.envoy_override.is_some());
-    report.no_effect("modules", spec.modules.is_some());
     if spec.host.is_some() {
         report.note("host", ProblemKind::Deprecated, "`host` is deprecated; `hostname` takes its place");
     }
+    for (field, is_set, needs, is_there) in [
+        ("host_regex", spec.host_regex, "host", spec.host.is_some()),
+        ("method_regex", spec.method_regex, "method", spec.method.is_some()),
+        ("prefix_exact", spec.prefix_exact, "a prefix that is no regular expression", spec.prefix_regex != Some(true)),
+    ] {
+        if is_set == Some(true) && !is_there {
+            report.note(field, ProblemKind::NoEffect, format!("`{field}` has no effect without {needs}"));
+        }
+    }
 }
 
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 use super::config::Config;
 use super::report::Report;
 use super::{
-    ClusterDefaults, HttpDefaults, Limits, Parsed, ParsedLoadBalancer, ParsedModule, ParsedProbe, RouteDefaults, ServiceRef, TlsDefaults,
-    cluster,
+    ClusterDefaults, HttpDefaults, Limits, Parsed, ParsedLoadBalancer, ParsedModule, ParsedProbe, RouteDefaults,
+    ServiceRef, TlsDefaults, cluster,
 };
 use crate::check::{format, limits, regex, service, text::quote};
 use api::v3alpha1::ModuleSpec;
@@ -105,7 +105,9 @@ fn read(config: &Map<String, Value>, limits: &Limits, report: &mut Report) -> Pa
     let module = ParsedModule {
         cluster: cluster_defaults(&mut config),
         http: http_defaults(&mut config),
-        tls: TlsDefaults { secret_namespacing: config.inner("defaults").boolean("tls_secret_namespacing").unwrap_or(true) },
+        tls: TlsDefaults {
+            secret_namespacing: config.inner("defaults").boolean("tls_secret_namespacing").unwrap_or(true),
+        },
         probes: [
             probe(&mut config, "liveness_probe", "/ambassador/v0/check_alive"),
             probe(&mut config, "readiness_probe", "/ambassador/v0/check_ready"),
@@ -118,7 +120,11 @@ fn read(config: &Map<String, Value>, limits: &Limits, report: &mut Report) -> Pa
     }
     for key in NOT_YET {
         if config.take(key).is_some() {
-            config.report.degrade(&format!("config.{key}"), ProblemKind::NotSupported, format!("`{key}` is not supported yet and has no effect"));
+            config.report.degrade(
+                &format!("config.{key}"),
+                ProblemKind::NotSupported,
+                format!("`{key}` is not supported yet and has no effect"),
+            );
         }
     }
     config.leftovers();
@@ -129,14 +135,20 @@ fn route_defaults(config: &mut Config, limits: &Limits) -> RouteDefaults {
     let closed = ["ip_allow", "ip_deny"].into_iter().find(|key| config.peek(key));
     for key in ["ip_allow", "ip_deny"] {
         if config.take(key).is_some() {
-            let detail = format!("`{key}` is not supported yet: every request is refused with 500, as without it all would get through");
+            let detail = format!(
+                "`{key}` is not supported yet: every request is refused with 500, as without it all would get through"
+            );
             config.report.degrade(&format!("config.{key}"), ProblemKind::NotSupported, detail);
         }
     }
     let default_labels = config.get("default_labels").and_then(Value::as_object);
-    let default_labels = default_labels.into_iter().flat_map(|map| map.keys()).map(|domain| Arc::from(domain.as_str())).collect();
+    let default_labels =
+        default_labels.into_iter().flat_map(|map| map.keys()).map(|domain| Arc::from(domain.as_str())).collect();
     let timeout_ms = config.milliseconds("cluster_request_timeout_ms").unwrap_or(3000);
-    let regex_max_size = config.count("regex_max_size").filter(|size| (1..=regex::LARGEST_PROGRAM_SIZE).contains(size)).unwrap_or(regex::DEFAULT_MAX_PROGRAM_SIZE);
+    let regex_max_size = config
+        .count("regex_max_size")
+        .filter(|size| (1..=regex::LARGEST_PROGRAM_SIZE).contains(size))
+        .unwrap_or(regex::DEFAULT_MAX_PROGRAM_SIZE);
     let resolver = config.text("resolver");
     let own_namespace_for_services = config.boolean("use_ambassador_namespace_for_service_resolution").unwrap_or(false);
     let default_label_domain = config.text("default_label_domain").unwrap_or_else(|| "ambassador".into());
@@ -204,9 +216,9 @@ fn cluster_defaults(config: &mut Config) -> ClusterDefaults {
     ClusterDefaults {
         idle_timeout_ms: config.milliseconds("cluster_idle_timeout_ms"),
         max_connection_ms: config.milliseconds("cluster_max_connection_lifetime_ms"),
-        circuit_breakers: config
-            .decoded("circuit_breakers")
-            .map(|list: Vec<api::v3alpha1::CircuitBreaker>| cluster::circuit_breakers("config.circuit_breakers", &list, config.report)),
+        circuit_breakers: config.decoded("circuit_breakers").map(|list: Vec<api::v3alpha1::CircuitBreaker>| {
+            cluster::circuit_breakers("config.circuit_breakers", &list, config.report)
+        }),
         keepalive: keepalive(config),
         load_balancer: load_balancer(config),
         enable_ipv4: config.boolean("enable_ipv4").unwrap_or(true),
@@ -242,7 +254,9 @@ fn http_defaults(config: &mut Config) -> HttpDefaults {
         merge_slashes: config.boolean("merge_slashes").unwrap_or(false),
         reject_escaped_slashes: config.boolean("reject_requests_with_escaped_slashes").unwrap_or(false),
         suppress_envoy_headers: config.boolean("suppress_envoy_headers").unwrap_or(false),
-        max_request_headers_kb: config.count("max_request_headers_kb").filter(|kb| (1..=limits::REQUEST_HEADERS_KB).contains(kb)),
+        max_request_headers_kb: config
+            .count("max_request_headers_kb")
+            .filter(|kb| (1..=limits::REQUEST_HEADERS_KB).contains(kb)),
         idle_timeout_ms: config.milliseconds("listener_idle_timeout_ms"),
         headers_with_underscores: underscores(config),
         buffer_limit_bytes: config.count("buffer_limit_bytes"),
@@ -296,13 +310,15 @@ fn access_log(config: &mut Config) -> AccessLog {
 fn text_format(written: Option<Value>, report: &mut Report) -> Arc<str> {
     let field = "config.envoy_log_format";
     match written {
-        Some(Value::String(text)) if !text.is_empty() && text.len() <= limits::LOG_FORMAT => match format::format_string(&text) {
-            Ok(()) => format!("{text}\n").into(),
-            Err(reason) => {
-                report.degrade(field, ProblemKind::InvalidFormat, reason);
-                TEXT_LOG.into()
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= limits::LOG_FORMAT => {
+            match format::format_string(&text) {
+                Ok(()) => format!("{text}\n").into(),
+                Err(reason) => {
+                    report.degrade(field, ProblemKind::InvalidFormat, reason);
+                    TEXT_LOG.into()
+                }
             }
-        },
+        }
         None => TEXT_LOG.into(),
         Some(Value::String(text)) if text.is_empty() => TEXT_LOG.into(),
         Some(_) => {
@@ -313,7 +329,11 @@ fn text_format(written: Option<Value>, report: &mut Report) -> Arc<str> {
 }
 
 fn default_json() -> Value {
-    JSON_LOG.iter().map(|(key, operator)| ((*key).to_owned(), Value::String(format!("%{operator}%")))).collect::<Map<_, _>>().into()
+    JSON_LOG
+        .iter()
+        .map(|(key, operator)| ((*key).to_owned(), Value::String(format!("%{operator}%"))))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// Every text in the map has to be a format string.
@@ -342,7 +362,12 @@ fn probe(config: &mut Config, key: &str, prefix: &str) -> ParsedProbe {
     let rewrite = inner.text("rewrite").unwrap_or_else(|| prefix.clone());
     let written = inner.text("service");
     inner.take("allow_non_local");
-    let local = || ServiceRef { tls_scheme: Some(false), host: "127.0.0.1".into(), port: Some(8877), text: "127.0.0.1:8877".into() };
+    let local = || ServiceRef {
+        tls_scheme: Some(false),
+        host: "127.0.0.1".into(),
+        port: Some(8877),
+        text: "127.0.0.1:8877".into(),
+    };
     let service = match written.as_deref().map(service::parse) {
         None => ServiceRef { tls_scheme: None, ..local() },
         Some(Ok(found)) => found.value,

@@ -58,7 +58,11 @@ impl<'a> Report<'a> {
         match u64::try_from(value).ok().filter(|ms| *ms <= limits::DURATION_MS) {
             Some(ms) => Some(ms),
             None => {
-                self.degrade(field, ProblemKind::InvalidValue, format!("{value} is no number of milliseconds between 0 and {}", limits::DURATION_MS));
+                self.degrade(
+                    field,
+                    ProblemKind::InvalidValue,
+                    format!("{value} is no number of milliseconds between 0 and {}", limits::DURATION_MS),
+                );
                 None
             }
         }
@@ -82,11 +86,26 @@ impl<'a> Report<'a> {
         self.text_or_empty(field, Some(value), most)
     }
 
+    /// The same for a name that only people read: a bad one is left out, and the object stays in force.
+    pub fn label(&mut self, field: &str, value: Option<&String>, most: usize) -> Option<Arc<str>> {
+        let value = value.filter(|value| !value.is_empty())?;
+        if value.len() > most || crate::check::text::control_character(value).is_some() {
+            let detail = format!("{} is longer than {most} bytes or has control characters", quote(value));
+            self.degrade(field, ProblemKind::InvalidValue, detail);
+            return None;
+        }
+        Some(value.as_str().into())
+    }
+
     /// The same where an empty text has a meaning.
     pub fn text_or_empty(&mut self, field: &str, value: Option<&String>, most: usize) -> Option<Arc<str>> {
         let value = value?;
         if value.len() > most {
-            self.refuse(field, ProblemKind::TooLarge, format!("the text is {} bytes long, at most {most} are accepted", value.len()));
+            self.refuse(
+                field,
+                ProblemKind::TooLarge,
+                format!("the text is {} bytes long, at most {most} are accepted", value.len()),
+            );
             return None;
         }
         if let Some(character) = crate::check::text::control_character(value) {
@@ -105,19 +124,27 @@ impl<'a> Report<'a> {
         unchecked: bool,
     ) -> Vec<HeaderValue> {
         if headers.len() > limits::HEADERS {
-            self.degrade(field, ProblemKind::TooLarge, format!("{} headers, at most {} are accepted", headers.len(), limits::HEADERS));
+            self.refuse(
+                field,
+                ProblemKind::TooLarge,
+                format!("{} headers, at most {} are accepted", headers.len(), limits::HEADERS),
+            );
             return Vec::new();
         }
         let mut added = Vec::with_capacity(headers.len());
         for (name, value, append) in headers {
-            let at = format!("{field}.{name}");
+            let at = || format!("{field}.{}", quote(name).trim_matches('`'));
             let value = value.unwrap_or_default();
             if let Err(reason) = header::editable(name) {
-                self.degrade(&at, ProblemKind::InvalidValue, reason);
+                self.degrade(&at(), ProblemKind::InvalidValue, reason);
             } else if let (false, Err(reason)) = (unchecked, crate::check::format::header_value(value)) {
-                self.degrade(&at, ProblemKind::InvalidFormat, reason);
+                self.degrade(&at(), ProblemKind::InvalidFormat, reason);
             } else {
-                added.push(HeaderValue { name: name.as_str().into(), value: value.into(), append: append.unwrap_or(true) });
+                added.push(HeaderValue {
+                    name: name.as_str().into(),
+                    value: value.into(),
+                    append: append.unwrap_or(true),
+                });
             }
         }
         added
@@ -126,7 +153,11 @@ impl<'a> Report<'a> {
     /// Headers to remove; each bad one is left out.
     pub fn removed_headers(&mut self, field: &str, names: &[String]) -> Vec<Arc<str>> {
         if names.len() > limits::HEADERS {
-            self.degrade(field, ProblemKind::TooLarge, format!("{} headers, at most {} are accepted", names.len(), limits::HEADERS));
+            self.refuse(
+                field,
+                ProblemKind::TooLarge,
+                format!("{} headers, at most {} are accepted", names.len(), limits::HEADERS),
+            );
             return Vec::new();
         }
         let mut removed = Vec::with_capacity(names.len());

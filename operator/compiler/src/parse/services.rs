@@ -23,7 +23,12 @@ pub fn services(about: &ObjectKey, spec: &Spec) -> Option<Checked<Option<Parsed>
             if spec.datacenter.as_deref().unwrap_or_default().is_empty() {
                 report.refuse("datacenter", ProblemKind::InvalidValue, "the datacenter is missing");
             }
-            report.add("", ProblemKind::NotSupported, ir::Effect::Degraded, "endpoints from Consul are not supported yet; Mappings that name it are refused");
+            report.add(
+                "",
+                ProblemKind::NotSupported,
+                ir::Effect::Degraded,
+                "endpoints from Consul are not supported yet; Mappings that name it are refused",
+            );
             Parsed::Resolver(ResolverKind::Consul)
         }
         Spec::DevPortal(_) => {
@@ -37,7 +42,9 @@ pub fn services(about: &ObjectKey, spec: &Spec) -> Option<Checked<Option<Parsed>
 
 fn destination(field: &str, text: &str, report: &mut Report) {
     match service::parse(text) {
-        Ok(found) => found.remarks.into_iter().for_each(|remark| report.note(field, ProblemKind::InvalidService, remark)),
+        Ok(found) => {
+            found.remarks.into_iter().for_each(|remark| report.note(field, ProblemKind::InvalidService, remark))
+        }
         Err(reason) => report.refuse(field, ProblemKind::InvalidService, reason),
     }
 }
@@ -45,7 +52,10 @@ fn destination(field: &str, text: &str, report: &mut Report) {
 fn auth(spec: &AuthServiceSpec, report: &mut Report) -> Parsed {
     destination("auth_service", &spec.auth_service, report);
     report.milliseconds("timeout_ms", spec.timeout_ms);
-    for (field, names) in [("allowed_request_headers", &spec.allowed_request_headers), ("allowed_authorization_headers", &spec.allowed_authorization_headers)] {
+    for (field, names) in [
+        ("allowed_request_headers", &spec.allowed_request_headers),
+        ("allowed_authorization_headers", &spec.allowed_authorization_headers),
+    ] {
         for (index, name) in names.iter().flatten().enumerate() {
             if let Err(reason) = header::name(name) {
                 report.degrade(&format!("{field}[{index}]"), ProblemKind::InvalidValue, reason);
@@ -94,7 +104,10 @@ fn log(spec: &LogServiceSpec, report: &mut Report) -> Parsed {
 
 fn tracing(spec: &TracingServiceSpec, report: &mut Report) -> Parsed {
     destination("service", &spec.service, report);
-    let sampling = spec.sampling.iter().flat_map(|found| [("client", found.client), ("random", found.random), ("overall", found.overall)]);
+    let sampling = spec
+        .sampling
+        .iter()
+        .flat_map(|found| [("client", found.client), ("random", found.random), ("overall", found.overall)]);
     for (name, percent) in sampling {
         if percent.is_some_and(|percent| !(0..=100).contains(&percent)) {
             report.degrade(&format!("sampling.{name}"), ProblemKind::InvalidValue, "a percentage is between 0 and 100");

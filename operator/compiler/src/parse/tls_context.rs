@@ -11,18 +11,25 @@ use std::sync::Arc;
 pub fn tls_context(about: &ObjectKey, spec: &TlsContextSpec) -> Checked<Option<ParsedTlsContext>> {
     let mut report = Report::new(about);
     let mut hosts = Vec::new();
+    let written = spec.hosts.as_ref().map_or(0, Vec::len);
+    if written > limits::ITEMS {
+        let detail = format!("{written} hosts, at most {} are accepted", limits::ITEMS);
+        report.refuse("hosts", ProblemKind::TooLarge, detail);
+    }
     for (index, host) in spec.hosts.iter().flatten().enumerate().take(limits::ITEMS) {
         match hostname::glob(host) {
             Ok(()) => hosts.push(Arc::from(host.as_str())),
             Err(reason) => report.degrade(&format!("hosts[{index}]"), ProblemKind::InvalidValue, reason),
         }
     }
-    let version = |version: Option<Written>| version.map(|version| match version {
-        Written::V1_0 => TlsVersion::V1_0,
-        Written::V1_1 => TlsVersion::V1_1,
-        Written::V1_2 => TlsVersion::V1_2,
-        Written::V1_3 => TlsVersion::V1_3,
-    });
+    let version = |version: Option<Written>| {
+        version.map(|version| match version {
+            Written::V1_0 => TlsVersion::V1_0,
+            Written::V1_1 => TlsVersion::V1_1,
+            Written::V1_2 => TlsVersion::V1_2,
+            Written::V1_3 => TlsVersion::V1_3,
+        })
+    };
     let texts = Texts {
         cert_chain_file: &spec.cert_chain_file,
         private_key_file: &spec.private_key_file,
@@ -76,7 +83,11 @@ pub fn inline(spec: &HostTls, report: &mut Report) -> TlsSettings {
     report.no_effect("tls.redirect_cleartext_from", spec.redirect_cleartext_from.is_some());
     if settings.cert_required == Some(true) && settings.ca_secret.is_none() && settings.ca_file.is_none() {
         let detail = "client certificates are required, and neither `ca_secret` nor `cacert_chain_file` says whose";
-        report.degrade("tls.cert_required", ProblemKind::ConflictingFields, format!("{detail}; nothing is served over TLS"));
+        report.degrade(
+            "tls.cert_required",
+            ProblemKind::ConflictingFields,
+            format!("{detail}; nothing is served over TLS"),
+        );
         settings.closed = true;
     }
     settings
@@ -90,7 +101,11 @@ fn written_version(field: &str, text: &Option<String>, report: &mut Report) -> O
         Some("v1.2") => Some(TlsVersion::V1_2),
         Some("v1.3") => Some(TlsVersion::V1_3),
         Some(other) => {
-            report.refuse(field, ProblemKind::InvalidValue, format!("{} is none of v1.0, v1.1, v1.2, v1.3", quote(other)));
+            report.refuse(
+                field,
+                ProblemKind::InvalidValue,
+                format!("{} is none of v1.0, v1.1, v1.2, v1.3", quote(other)),
+            );
             None
         }
     }
@@ -146,7 +161,9 @@ impl Texts<'_> {
 
     fn alpn(&self, report: &mut Report) -> Vec<Arc<str>> {
         let mut found = Vec::new();
-        for name in self.alpn_protocols.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+        for name in
+            self.alpn_protocols.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|name| !name.is_empty())
+        {
             let fine = name.len() <= limits::ALPN && name.bytes().all(|byte| byte.is_ascii_graphic());
             if fine && found.len() < limits::HEADERS {
                 found.push(Arc::from(name));
@@ -163,6 +180,10 @@ impl Texts<'_> {
 fn names(field: &str, list: &Option<Vec<String>>, known: fn(&str) -> bool, report: &mut Report) -> Vec<Arc<str>> {
     let mut found: Vec<Arc<str>> = Vec::new();
     let list: &[String] = list.as_deref().unwrap_or_default();
+    if list.len() > limits::ITEMS {
+        let detail = format!("{} names, at most {} are accepted", list.len(), limits::ITEMS);
+        report.refuse(field, ProblemKind::TooLarge, detail);
+    }
     for (index, name) in list.iter().enumerate().take(limits::ITEMS) {
         if known(name) {
             found.push(name.as_str().into());
