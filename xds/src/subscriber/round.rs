@@ -78,10 +78,18 @@ impl Subscriber {
                 self.companions.insert(cluster.name.clone(), cluster.companions.clone());
             }
         }
-        endpoints.retain(|name| !self.table(ResourceType::Endpoint).is_refused(state, name));
-        secrets.retain(|name| !self.table(ResourceType::Secret).is_refused(state, name));
+        self.keep_back_refused(ResourceType::Endpoint, &mut endpoints, state);
+        self.keep_back_refused(ResourceType::Secret, &mut secrets, state);
         self.send_endpoints(&endpoints, state, out);
         self.send_secrets(&secrets, state, out);
+    }
+
+    /// What the client refused is not pushed at it again, but it counts as missing.
+    fn keep_back_refused(&mut self, kind: ResourceType, names: &mut BTreeSet<Arc<str>>, state: &State) {
+        let table = self.table_mut(kind);
+        let refused = names.extract_if(.., |name| table.is_refused(state, name));
+        let refused: Vec<_> = refused.collect();
+        refused.iter().for_each(|name| table.evaluate(state, name, 0));
     }
 
     fn release_companions(&mut self, cluster: &str) {

@@ -74,6 +74,20 @@ fn a_refused_batch_is_not_live_until_something_is_accepted_in_its_place() {
 }
 
 #[test]
+fn a_refused_companion_of_a_new_cluster_is_missing() {
+    let mut s = connected();
+    s.put([endpoints("b", 1), cluster("b", 1)]).sent();
+    s.nack(EDS, "bad").remove(&[(CDS, "b")]).sent();
+    s.ack_all().sent();
+    assert_eq!(s.live(), [3], "nobody wants it any more");
+    assert_eq!(s.put([cluster("b", 2)]).sent(), ["CDS b@2"]);
+    assert_eq!(s.live(), [0; 0]);
+    s.put([endpoints("b", 2)]).sent();
+    s.ack(EDS).sent();
+    assert_eq!(s.live(), [5]);
+}
+
+#[test]
 fn what_is_newly_subscribed_is_awaited_too() {
     let mut s = connected();
     s.ask(RDS, &["u"]).put([table("u", 1)]).sent();

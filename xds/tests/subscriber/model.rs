@@ -307,7 +307,9 @@ impl Model {
             let same = has.is_some_and(|has| has.sure && has.version == *version && *version != 0);
             assert!(!same || wanted, "unchanged and sent again: {shown}");
             assert!(!self.refused.contains(&(kind, name.clone(), *version)), "refused and sent again: {shown}");
-            if kind == EDS && *version == 0 && has.is_some_and(|has| has.version != 0) && !companions.contains(name) {
+            // A name without a version is answered at once, even when an earlier stream left something there.
+            let emptied = has.is_some_and(|has| has.sure && has.version != 0) && *version == 0;
+            if kind == EDS && emptied && !companions.contains(name) {
                 let in_use = self.tables_that_name(name);
                 // Since they vanished, a cluster without endpoints was once what was wanted.
                 let without = self.history.iter().rev().take_while(|world| !world.contains_key(&key));
