@@ -40,7 +40,11 @@ impl Content for Parts {
                 groups.flat_map(|group| sources(group)).cloned().collect()
             }
             Parts::Listener(row) => {
-                let named = row.chains.iter().filter_map(|chain| host_of(&chain.name)).filter(|host| text.contains(&*host.name));
+                let named = row
+                    .chains
+                    .iter()
+                    .filter_map(|chain| host_of(&chain.name))
+                    .filter(|host| text.contains(&*host.name));
                 named.collect()
             }
         }
@@ -77,7 +81,9 @@ fn key_of(kind: Kind, path: &str) -> Option<ObjectKey> {
 fn quotes(text: &str, group: &RouteGroup) -> bool {
     let quoted = |value: &str| value.len() >= QUOTE && text.contains(value);
     let value = |value: &TextMatch| match value {
-        TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text) | TextMatch::Regex(text) => quoted(text),
+        TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text) | TextMatch::Regex(text) => {
+            quoted(text)
+        }
         TextMatch::Present => false,
     };
     let conditions = group.matches.headers.iter().chain(&group.matches.query);
@@ -168,7 +174,9 @@ fn names(detail: &str, name: &str) -> bool {
 
 /// The socket, not the configuration, is in the way; the port is the Listener's.
 fn cannot_bind(detail: &str) -> bool {
-    ["cannot bind", "Address already in use", "Permission denied", "Cannot assign requested address"].iter().any(|text| detail.contains(text))
+    ["cannot bind", "Address already in use", "Permission denied", "Cannot assign requested address"]
+        .iter()
+        .any(|text| detail.contains(text))
 }
 
 #[cfg(test)]
@@ -207,7 +215,8 @@ mod tests {
 
     #[test]
     fn endpoints_and_secrets_are_known_by_name() {
-        let object = |kind, name: &str| charges(kind, &resources(&[name]), "x").objects.first().map(ToString::to_string);
+        let object =
+            |kind, name: &str| charges(kind, &resources(&[name]), "x").objects.first().map(ToString::to_string);
         assert_eq!(object(ResourceType::Endpoint, "k8s/web/shop/80").as_deref(), Some("Service web/shop"));
         assert_eq!(object(ResourceType::Endpoint, "consul/dc/shop"), None);
         assert_eq!(object(ResourceType::Secret, "web/cert/ca").as_deref(), Some("Secret web/cert"));

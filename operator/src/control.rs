@@ -58,7 +58,9 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     let (reports, incoming) = sync_channel(LINES);
     let mut printer = lines::Printer::new(args.restarted, places);
     if let Some(address) = diagnostics_address(args)? {
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--diag: cannot listen on {address}"))?;
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("--diag: cannot listen on {address}"))?;
         printer.diagnostics = Some(listener.local_addr()?);
         let view = View {
             board: board.clone(),
@@ -80,7 +82,10 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
         roots: args.serve.paths.clone(),
         namespace: options.namespace.clone(),
         expansion: environment.expansion(),
-        ports: args.serve.choose_ports.then(|| PortChooser::new(environment.bind_address(), &args.runtime.join("ports.json"))),
+        ports: args
+            .serve
+            .choose_ports
+            .then(|| PortChooser::new(environment.bind_address(), &args.runtime.join("ports.json"))),
         ..Sources::default()
     };
     let feed = FileFeed::start(FeedId(0), Folder::new(sources), mailbox.clone())?;
@@ -163,7 +168,8 @@ fn identity(args: &ControlArgs) -> anyhow::Result<TlsIdentity> {
     let (Some(cert), Some(key), Some(client_ca)) = (&serve.ads_cert, &serve.ads_key, &serve.ads_client_ca) else {
         bail!("--ads on an address needs --ads-cert, --ads-key and --ads-client-ca: the stream carries private keys");
     };
-    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     Ok(TlsIdentity { cert: read(cert)?, key: read(key)?, client_ca: read(client_ca)? })
 }
 

@@ -101,10 +101,11 @@ impl Mailbox {
         let mut waiting = self.lock();
         match (waiting.batch.events.last_mut(), event) {
             // The newest batch is all that counts.
-            (
-                Some(xds::Event::Live { client: last, batch }),
-                xds::Event::Live { client, batch: newer },
-            ) if *last == client => *batch = newer,
+            (Some(xds::Event::Live { client: last, batch }), xds::Event::Live { client, batch: newer })
+                if *last == client =>
+            {
+                *batch = newer
+            }
             (_, event) => waiting.batch.events.push(event),
         }
         self.arrived.notify_one();

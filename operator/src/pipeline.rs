@@ -232,7 +232,9 @@ impl Pipeline {
         for resource in &delta.upserts {
             let name = &resource.name;
             let (kind, parts) = match resource.kind {
-                ResourceType::Route => (ScopeKind::Routes, self.renderer.fragments(resource.kind, name).map(Parts::Routes)),
+                ResourceType::Route => {
+                    (ScopeKind::Routes, self.renderer.fragments(resource.kind, name).map(Parts::Routes))
+                }
                 ResourceType::Listener => {
                     let row = rows.listeners.iter().find(|(row, _)| row == name).and_then(|(_, row)| row.clone());
                     (ScopeKind::Listener, row.map(Parts::Listener))
@@ -322,7 +324,13 @@ impl Pipeline {
             }
             Event::Refused { client, kind, resources, detail, .. } => {
                 self.metrics.nacked(kind.short());
-                tracing::warn!(client = client.0, kind = kind.short(), resources = resources.len(), error = detail, "Envoy refused a response");
+                tracing::warn!(
+                    client = client.0,
+                    kind = kind.short(),
+                    resources = resources.len(),
+                    error = detail,
+                    "Envoy refused a response"
+                );
                 self.refused(client.0, kind, &resources, &detail);
             }
             Event::Live { client, batch } => {
@@ -347,7 +355,8 @@ impl Pipeline {
         }
         if kind == ResourceType::Secret {
             // The Secret itself serves others, too; those who use it for this are to be told.
-            let users: Vec<ObjectKey> = resources.iter().flat_map(|(name, _)| self.compiler.users_of_secret(name)).collect();
+            let users: Vec<ObjectKey> =
+                resources.iter().flat_map(|(name, _)| self.compiler.users_of_secret(name)).collect();
             guilty.extend(users);
         }
         guilty.sort();
@@ -379,7 +388,9 @@ impl Pipeline {
     fn keep_out(&mut self, key: ObjectKey, text: Arc<str>, held: bool, changes: &mut Vec<Change>) {
         // Objects from annotations are known to the compiler only.
         let known = self.prints.get(&key).copied();
-        let Some(fingerprint) = known.or_else(|| self.compiler.object(&key).map(|object| object.fingerprint)) else { return };
+        let Some(fingerprint) = known.or_else(|| self.compiler.object(&key).map(|object| object.fingerprint)) else {
+            return;
+        };
         let refusal = Refusal { fingerprint, held, text };
         // What Envoy refused must not come back as the last good version.
         self.retain.remove(&key);

@@ -13,7 +13,11 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The variables of this process; names and values that are not UTF-8 do not count.
     pub fn of_process() -> Self {
-        Self(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect())
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
     }
 
     /// Just these variables.
@@ -67,9 +71,8 @@ impl Environment {
 
     /// Whether a variable says `true` in one of upstream's ways.
     pub fn is_true(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| {
-            matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes" | "on")
-        })
+        self.get(name)
+            .is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes" | "on"))
     }
 }
 
@@ -81,7 +84,10 @@ mod tests {
     fn without_variables_there_are_upstreams_defaults() {
         let environment = Environment::default();
         let options = environment.options();
-        assert_eq!((&*options.ambassador_id, &*options.namespace, &*options.bind_address), ("default", "default", "0.0.0.0"));
+        assert_eq!(
+            (&*options.ambassador_id, &*options.namespace, &*options.bind_address),
+            ("default", "default", "0.0.0.0")
+        );
         assert!(!options.single_namespace && !options.certs_single_namespace && !options.loose_selectors);
         assert_eq!((environment.ready_port(), environment.node_cluster()), (None, "ambassador-default".into()));
     }
@@ -97,7 +103,10 @@ mod tests {
     #[test]
     fn a_ready_port_out_of_range_is_the_default() {
         let port = |value| Environment::from_pairs([("AMBASSADOR_READY_PORT", value)]).ready_port();
-        assert_eq!([port("8106"), port("0"), port("40000"), port("x")], [Some(8106), Some(8006), Some(8006), Some(8006)]);
+        assert_eq!(
+            [port("8106"), port("0"), port("40000"), port("x")],
+            [Some(8106), Some(8006), Some(8006), Some(8006)]
+        );
     }
 
     #[test]

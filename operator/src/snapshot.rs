@@ -4,7 +4,10 @@ use crate::feed::SourceProblem;
 use crate::sharded::Sharded;
 use crate::status::{Acknowledgement, Backends};
 use arc_swap::ArcSwap;
-use ir::{Action, Cluster, Discovery, EndpointHealth, EndpointSet, ListId, ListenerRow, ObjectKey, RouteList, RouteTable, RowChanges, Verdict};
+use ir::{
+    Action, Cluster, Discovery, EndpointHealth, EndpointSet, ListId, ListenerRow, ObjectKey, RouteList, RouteTable,
+    RowChanges, Verdict,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -136,8 +139,10 @@ impl Snapshot {
                     let Action::Forward(forward) = &route.action else { continue };
                     let Some(cluster) = self.clusters.get(&forward.cluster) else { continue };
                     let Discovery::Endpoints(name) = &cluster.discovery else { continue };
-                    let healthy = |set: &Arc<EndpointSet>| set.endpoints.iter().any(|one| one.health == EndpointHealth::Healthy);
-                    let backends = if self.endpoints.get(name).is_some_and(healthy) { Backends::Ready } else { Backends::Missing };
+                    let healthy =
+                        |set: &Arc<EndpointSet>| set.endpoints.iter().any(|one| one.health == EndpointHealth::Healthy);
+                    let backends =
+                        if self.endpoints.get(name).is_some_and(healthy) { Backends::Ready } else { Backends::Missing };
                     all.insert(route.source.clone(), backends);
                 }
             }

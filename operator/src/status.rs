@@ -156,7 +156,12 @@ fn programmed(verdict: &Verdict, acknowledged: Acknowledgement) -> (Truth, &'sta
         return (Truth::False, "NotAccepted", message.into());
     }
     if !verdict.attached {
-        let kinds = [ProblemKind::NoMatchingHost, ProblemKind::NoMatchingListener, ProblemKind::Conflict, ProblemKind::NotReferenced];
+        let kinds = [
+            ProblemKind::NoMatchingHost,
+            ProblemKind::NoMatchingListener,
+            ProblemKind::Conflict,
+            ProblemKind::NotReferenced,
+        ];
         return match find(&kinds) {
             Some(problem) => (Truth::False, problem.kind.reason(), problem.detail.clone()),
             None => (Truth::False, ProblemKind::NotReferenced.reason(), "nothing uses it".into()),
@@ -225,7 +230,10 @@ pub fn summary(verdict: &Verdict) -> String {
 }
 
 fn is_reference(problem: &Problem) -> bool {
-    matches!(problem.kind, ProblemKind::MissingReference | ProblemKind::ReferenceNotAllowed | ProblemKind::InvalidCertificate)
+    matches!(
+        problem.kind,
+        ProblemKind::MissingReference | ProblemKind::ReferenceNotAllowed | ProblemKind::InvalidCertificate
+    )
 }
 
 fn texts(verdict: &Verdict, least: Effect) -> String {

@@ -46,7 +46,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs control plane and Envoy until a signal ends it.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    if matches!(args.ads, Some(AdsAddress::Tcp(_))) && (args.ads_cert.is_none() || args.ads_key.is_none() || args.ads_client_ca.is_none()) {
+    if matches!(args.ads, Some(AdsAddress::Tcp(_)))
+        && (args.ads_cert.is_none() || args.ads_key.is_none() || args.ads_client_ca.is_none())
+    {
         bail!("--ads on an address needs --ads-cert, --ads-key and --ads-client-ca: the stream carries private keys");
     }
     for path in &args.paths {
@@ -89,14 +91,25 @@ struct Child {
 }
 
 impl Supervisor {
-    fn new(args: &ServeArgs, environment: &Environment, envoy: Option<PathBuf>, folder: RuntimeFolder) -> anyhow::Result<Self> {
+    fn new(
+        args: &ServeArgs,
+        environment: &Environment,
+        envoy: Option<PathBuf>,
+        folder: RuntimeFolder,
+    ) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("cannot find the running executable")?;
         let parent = std::process::id().to_string();
         let socket = match &args.ads {
             Some(AdsAddress::Unix(path)) => std::path::absolute(path)?,
             _ => folder.path().join(ADS_SOCKET),
         };
-        let mut control: Vec<OsString> = vec!["control-plane".into(), "--runtime".into(), folder.path().into(), "--parent".into(), parent.clone().into()];
+        let mut control: Vec<OsString> = vec![
+            "control-plane".into(),
+            "--runtime".into(),
+            folder.path().into(),
+            "--parent".into(),
+            parent.clone().into(),
+        ];
         control.extend(args.to_arguments());
         let drain = Duration::from_secs(args.drain_time);
         let envoy = match envoy {
@@ -109,7 +122,8 @@ impl Supervisor {
                 settings.ready = environment.ready_port().map(|port| Ready { port, ..Ready::default() });
                 let file = folder.path().join("envoy.json");
                 std::fs::write(&file, serde_json::to_vec_pretty(&bootstrap::dynamic_bootstrap(&settings, &socket))?)?;
-                let mut arguments: Vec<OsString> = vec!["guarded-exec".into(), "--parent".into(), parent.into(), "--".into(), program.into()];
+                let mut arguments: Vec<OsString> =
+                    vec!["guarded-exec".into(), "--parent".into(), parent.into(), "--".into(), program.into()];
                 arguments.extend(["-c".into(), file.into(), "-l".into(), envoy::log_level(environment).into()]);
                 arguments.extend(bootstrap::arguments(drain).into_iter().map(OsString::from));
                 if let Some(workers) = args.concurrency {

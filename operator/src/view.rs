@@ -5,8 +5,8 @@ use crate::snapshot::{Board, Entry, Snapshot};
 use crate::status;
 use compiler::Options;
 use diag::{
-    ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport, SourceProblemReport,
-    StatusReport, TypeReport,
+    ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport,
+    SourceProblemReport, StatusReport, TypeReport,
 };
 use ir::{ChainBody, Kind, ListenerRow, VirtualHostBody};
 use std::sync::Arc;
@@ -115,7 +115,9 @@ fn object_report(entry: &Entry, snapshot: &Snapshot, backends: Option<status::Ba
 fn has_certificate(verdict: &ir::Verdict, snapshot: &Snapshot) -> bool {
     let path = verdict.about.path();
     let chain_of = |row: &Arc<ListenerRow>| {
-        row.chains.iter().any(|chain| *chain.name == *path && chain.tls.as_ref().is_some_and(|tls| tls.certificate.is_some()))
+        row.chains
+            .iter()
+            .any(|chain| *chain.name == *path && chain.tls.as_ref().is_some_and(|tls| tls.certificate.is_some()))
     };
     verdict.about.kind == Kind::Host && snapshot.listeners.iter().any(|(_, row)| chain_of(row))
 }
@@ -130,7 +132,12 @@ fn hosts(snapshot: &Snapshot) -> Vec<HostReport> {
                 let (answer, routes) = answer(&host.body, snapshot);
                 hosts.push(HostReport {
                     table: row.name.to_string(),
-                    address: format!("{}:{}{}", listener.bind.address, listener.bind.port, if chain.tls.is_some() { " TLS" } else { "" }),
+                    address: format!(
+                        "{}:{}{}",
+                        listener.bind.address,
+                        listener.bind.port,
+                        if chain.tls.is_some() { " TLS" } else { "" }
+                    ),
                     domains: host.domains.iter().map(ToString::to_string).collect(),
                     answer,
                     routes,
@@ -145,7 +152,12 @@ fn hosts(snapshot: &Snapshot) -> Vec<HostReport> {
 fn answer(body: &VirtualHostBody, snapshot: &Snapshot) -> (String, usize) {
     let count = |id: &ir::ListId| {
         let list = snapshot.lists.get(id);
-        let mut groups: Vec<_> = list.into_iter().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups).map(|group| &group.id).collect();
+        let mut groups: Vec<_> = list
+            .into_iter()
+            .flat_map(|list| &list.buckets)
+            .flat_map(|bucket| &bucket.groups)
+            .map(|group| &group.id)
+            .collect();
         groups.sort();
         groups.dedup();
         groups.len()
@@ -191,7 +203,10 @@ fn client_report(client: &ClientStatus, snapshot: &Snapshot) -> ClientReport {
                 sent: kind.sent,
                 pending_bytes: kind.pending_bytes,
                 last_ack: kind.last_ack.as_ref().map(|(at, _)| seconds(*at)),
-                last_nack: kind.last_nack.as_ref().map(|nack| RefusalReport { at: seconds(nack.at), detail: nack.detail.clone() }),
+                last_nack: kind
+                    .last_nack
+                    .as_ref()
+                    .map(|nack| RefusalReport { at: seconds(nack.at), detail: nack.detail.clone() }),
             })
             .collect(),
     }

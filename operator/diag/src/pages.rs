@@ -78,10 +78,20 @@ fn objects(page: &mut String, status: &StatusReport) -> std::fmt::Result {
     let mut ordered: Vec<&ObjectReport> = status.objects.iter().collect();
     ordered.sort_by_key(rank);
     for object in ordered.iter().take(ROWS) {
-        write!(page, "<tr><td>{} <code>{}/{}</code>", escape(&object.kind), escape(&object.namespace), escape(&object.name))?;
+        write!(
+            page,
+            "<tr><td>{} <code>{}/{}</code>",
+            escape(&object.kind),
+            escape(&object.namespace),
+            escape(&object.name)
+        )?;
         write!(page, "<td class={0}>{0}<td>", escape(&object.state))?;
         for problem in &object.problems {
-            let at = if problem.field.is_empty() { String::new() } else { format!("<code>{}</code>: ", escape(&problem.field)) };
+            let at = if problem.field.is_empty() {
+                String::new()
+            } else {
+                format!("<code>{}</code>: ", escape(&problem.field))
+            };
             write!(page, "<div><b>{}</b> {at}{}</div>", escape(&problem.reason), escape(&problem.message))?;
         }
         if object.problems.is_empty() {
@@ -102,7 +112,12 @@ fn hosts(page: &mut String, status: &StatusReport) -> std::fmt::Result {
         if host.domains.len() > 20 {
             domains.push_str(&format!(" and {} more", host.domains.len() - 20));
         }
-        write!(page, "<tr><td>{domains}<td><code>{}</code> <small>{}</small>", escape(&host.address), escape(&host.table))?;
+        write!(
+            page,
+            "<tr><td>{domains}<td><code>{}</code> <small>{}</small>",
+            escape(&host.address),
+            escape(&host.table)
+        )?;
         write!(page, "<td>{}<td>{}", escape(&host.answer), host.routes)?;
     }
     write!(page, "</table>")

@@ -35,7 +35,11 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Router {
 }
 
 /// Answers on that listener until `until` completes.
-pub async fn serve(listener: TcpListener, router: Router, until: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    until: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     serve_axum(listener, router).with_graceful_shutdown(until).await
 }
 

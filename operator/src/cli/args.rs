@@ -8,7 +8,12 @@ use std::str::FromStr;
 
 /// Nuncio, a gateway control plane for Envoy that reads getambassador.io resources.
 #[derive(Debug, Parser)]
-#[command(name = "nuncio", version, max_term_width = 100, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "nuncio",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   nuncio serve manifests/                 serve a folder, follow its changes, run Envoy
   nuncio check manifests/                 say what is wrong with manifests, without running anything
@@ -16,7 +21,8 @@ Examples:
 
 Environment: AMBASSADOR_ID, AMBASSADOR_NAMESPACE, AMBASSADOR_SINGLE_NAMESPACE, AMBASSADOR_ENVOY_BIND_ADDRESS, \
 AMBASSADOR_READY_PORT, AMBASSADOR_DRAIN_TIME, ENVOY_CONCURRENCY, AMBASSADOR_JSON_LOGGING, AES_LOG_LEVEL and \
-DISABLE_STRICT_LABEL_SELECTORS mean what they mean to Emissary-ingress.")]
+DISABLE_STRICT_LABEL_SELECTORS mean what they mean to Emissary-ingress."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -248,21 +254,27 @@ impl ServeArgs {
         };
         let path = |path: &Option<PathBuf>| path.clone().map(PathBuf::into_os_string);
         option("envoy", path(&self.envoy));
-        option("ads", self.ads.as_ref().map(|ads| match ads {
-            AdsAddress::Unix(path) => {
-                let mut text = OsString::from("unix:");
-                text.push(path);
-                text
-            }
-            AdsAddress::Tcp(address) => address.to_string().into(),
-        }));
+        option(
+            "ads",
+            self.ads.as_ref().map(|ads| match ads {
+                AdsAddress::Unix(path) => {
+                    let mut text = OsString::from("unix:");
+                    text.push(path);
+                    text
+                }
+                AdsAddress::Tcp(address) => address.to_string().into(),
+            }),
+        );
         option("ads-cert", path(&self.ads_cert));
         option("ads-key", path(&self.ads_key));
         option("ads-client-ca", path(&self.ads_client_ca));
-        option("diag", Some(match self.diag {
-            DiagAddress::None => "none".into(),
-            DiagAddress::Tcp(address) => address.to_string().into(),
-        }));
+        option(
+            "diag",
+            Some(match self.diag {
+                DiagAddress::None => "none".into(),
+                DiagAddress::Tcp(address) => address.to_string().into(),
+            }),
+        );
         let form = |form: LogFormat| if form == LogFormat::Json { "json" } else { "text" };
         option("log-format", self.log_format.map(|format| form(format).into()));
         option("drain-time", Some(self.drain_time.to_string().into()));

@@ -36,8 +36,13 @@ fn get(from: &str, path: &str) -> anyhow::Result<Vec<u8>> {
     let Some(address) = from.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
         bail!("`{from}` is not of the form http://ADDRESS:PORT");
     };
-    let at = address.to_socket_addrs().ok().and_then(|mut all| all.next()).with_context(|| format!("no address in `{from}`"))?;
-    let mut stream = TcpStream::connect_timeout(&at, TIMEOUT).with_context(|| format!("no gateway answers at {from}"))?;
+    let at = address
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .with_context(|| format!("no address in `{from}`"))?;
+    let mut stream =
+        TcpStream::connect_timeout(&at, TIMEOUT).with_context(|| format!("no gateway answers at {from}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = Vec::new();
@@ -80,7 +85,11 @@ fn status(report: &StatusReport) -> String {
 fn clients(all: &[ClientReport]) -> String {
     let mut text = String::new();
     for client in all {
-        let _ = writeln!(text, "client {}: {} {}, Envoy {}, live batch {}", client.id, client.node, client.cluster, client.version, client.live_batch);
+        let _ = writeln!(
+            text,
+            "client {}: {} {}, Envoy {}, live batch {}",
+            client.id, client.node, client.cluster, client.version, client.live_batch
+        );
         for report in &client.reports {
             let _ = writeln!(text, "    refuses, and no object is to blame: {}", one_line(report));
         }

@@ -146,7 +146,10 @@ mod tests {
             change(What::Put, Some(State::Refused), "InvalidValue spec.prefix: no", None),
             "Mapping default/x: refused: InvalidValue spec.prefix: no\n"
         );
-        assert_eq!(change(What::Judged, Some(State::Unused), "NoMatchingHost", Some(5)), "Mapping default/x: unused: NoMatchingHost\n");
+        assert_eq!(
+            change(What::Judged, Some(State::Unused), "NoMatchingHost", Some(5)),
+            "Mapping default/x: unused: NoMatchingHost\n"
+        );
     }
 
     #[test]

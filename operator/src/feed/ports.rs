@@ -18,7 +18,8 @@ pub struct PortChooser {
 impl PortChooser {
     /// A chooser for listeners on this address that remembers its choice in that file.
     pub fn new(address: IpAddr, memory: &Path) -> Self {
-        let chosen = std::fs::read(memory).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let chosen =
+            std::fs::read(memory).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         Self { address, memory: memory.to_path_buf(), chosen }
     }
 
@@ -48,7 +49,9 @@ impl PortChooser {
     fn choose(&mut self, wanted: u16) -> u16 {
         let port = match taken(self.address, wanted) {
             false => wanted,
-            true => TcpListener::bind((self.address, 0)).and_then(|free| free.local_addr()).map_or(wanted, |at| at.port()),
+            true => {
+                TcpListener::bind((self.address, 0)).and_then(|free| free.local_addr()).map_or(wanted, |at| at.port())
+            }
         };
         self.chosen.insert(wanted, port);
         if let Ok(bytes) = serde_json::to_vec(&self.chosen) {

@@ -30,7 +30,8 @@ struct Stored {
 impl RefusalMemory {
     /// The memory in that file; an absent or unreadable file is an empty memory.
     pub fn open(path: &Path) -> Self {
-        let stored: Vec<Stored> = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let stored: Vec<Stored> =
+            fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let entry = |stored: Stored| {
             let kind = stored.kind.parse::<Kind>().ok()?;
             Some((ObjectKey::new(kind, stored.namespace, stored.name), (stored.fingerprint, stored.text)))

@@ -91,10 +91,14 @@ impl Reporter {
         self.tell(Report::Note(note));
     }
 
-
     pub(super) fn problems(&self, before: &[SourceProblem], now: &[SourceProblem]) {
-        now.iter().filter(|problem| !before.contains(problem)).for_each(|problem| self.tell(Report::Problem(problem.clone())));
-        before.iter().filter(|problem| !now.contains(problem)).for_each(|problem| self.tell(Report::Solved(problem.clone())));
+        now.iter()
+            .filter(|problem| !before.contains(problem))
+            .for_each(|problem| self.tell(Report::Problem(problem.clone())));
+        before
+            .iter()
+            .filter(|problem| !now.contains(problem))
+            .for_each(|problem| self.tell(Report::Solved(problem.clone())));
     }
 
     pub(super) fn started(&mut self, snapshot: &Snapshot, begun: Instant) {

@@ -89,12 +89,21 @@ impl Search {
     /// What was out last is refused; `suspects` are the objects in which it differs from what is accepted, among them
     /// such that changed in the meantime. They are held again.
     pub(super) fn failed(&mut self, suspects: Vec<ObjectKey>) {
+        // Objects that changed meanwhile may be in a group already. Groups stay disjoint, or the guilt of one object
+        // would be looked for in two of them.
+        let fresh: BTreeSet<&ObjectKey> = suspects.iter().collect();
+        for group in &mut self.stack {
+            let before = group.members.len();
+            group.members.retain(|key| !fresh.contains(key));
+            group.guilty &= group.members.len() == before;
+        }
         if self.in_base() {
             // What is on the stack is held and was not part of this answer: it is as guilty or not as it was before.
             self.add_guilty(suspects);
             return;
         }
-        if let Phase::Testing { rest, .. } = std::mem::replace(&mut self.phase, Phase::Deciding) {
+        if let Phase::Testing { mut rest, .. } = std::mem::replace(&mut self.phase, Phase::Deciding) {
+            rest.retain(|key| !fresh.contains(key));
             self.add_guilty(suspects);
             // On top: the unknown half may well be free of guilt, and then it is live with the next answer.
             self.stack.push(Group { members: rest, guilty: false });

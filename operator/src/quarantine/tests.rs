@@ -98,7 +98,8 @@ impl World {
             }
             self.pushes += 1;
             self.answers += 1;
-            let refuse = self.broken_base || table.0.iter().any(|(key, version)| self.bad.contains(&(key.clone(), *version)));
+            let refuse =
+                self.broken_base || table.0.iter().any(|(key, version)| self.bad.contains(&(key.clone(), *version)));
             let version = Self::version(&table);
             if refuse {
                 let text: Arc<str> = self.text.as_str().into();

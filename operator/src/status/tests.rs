@@ -105,7 +105,10 @@ fn upstream_fields_stay_filled() {
     assert_eq!(fields(&bad, false), r#"{"reason":"spec.prefix: no","state":"Inactive"}"#);
     assert_eq!(fields(&fine(Kind::Host), true), r#"{"state":"Ready","tlsCertificateSource":"Other"}"#);
     bad.about = key(Kind::Host);
-    assert_eq!(fields(&bad, false), r#"{"errorReason":"spec.prefix: no","state":"Error","tlsCertificateSource":"None"}"#);
+    assert_eq!(
+        fields(&bad, false),
+        r#"{"errorReason":"spec.prefix: no","state":"Error","tlsCertificateSource":"None"}"#
+    );
     assert_eq!(fields(&fine(Kind::Listener), false), "{}");
 }
 

@@ -37,7 +37,8 @@ fn open(stats: &str) -> u64 {
 async fn ask(admin: &Path, method: &str, path: &str) -> io::Result<String> {
     let exchange = async {
         let mut stream = UnixStream::connect(admin).await?;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.take(ANSWER_BYTES).read_to_string(&mut answer).await?;

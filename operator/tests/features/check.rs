@@ -85,7 +85,9 @@ fn every_output_is_what_it_says() {
     }
     assert_eq!(envoy["listeners"][0]["name"], "default/http");
     let bootstrap = json("bootstrap");
-    assert!(bootstrap["static_resources"]["listeners"].is_array() && bootstrap["node"]["cluster"] == "ambassador-default");
+    assert!(
+        bootstrap["static_resources"]["listeners"].is_array() && bootstrap["node"]["cluster"] == "ambassador-default"
+    );
     let status = json("status");
     let mapping = status["objects"].as_array().unwrap().iter().find(|object| object["kind"] == "Mapping").unwrap();
     let programmed = mapping["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Programmed").unwrap();
@@ -122,7 +124,10 @@ fn an_assumed_file_counts_as_existing() {
 fn the_other_commands_print() {
     let crds = String::from_utf8(nuncio(&["crds"]).stdout).unwrap();
     assert_eq!(crds.matches("kind: CustomResourceDefinition").count(), 14);
-    assert_eq!(String::from_utf8(nuncio(&["version"]).stdout).unwrap(), format!("Version {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        String::from_utf8(nuncio(&["version"]).stdout).unwrap(),
+        format!("Version {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let help = nuncio(&["--help"]);
     assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("Examples:"));
 }

@@ -58,7 +58,9 @@ impl Client {
     pub async fn connect(socket: &Path, tables: &[&str], judge: Judge) -> Self {
         let channel = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap();
         let (requests, stream) = mpsc::channel(64);
-        for (kind, names) in [(ResourceType::Cluster, &[][..]), (ResourceType::Listener, &[]), (ResourceType::Route, tables)] {
+        for (kind, names) in
+            [(ResourceType::Cluster, &[][..]), (ResourceType::Listener, &[]), (ResourceType::Route, tables)]
+        {
             let request = DeltaDiscoveryRequest {
                 node: Some(Node { id: "test".into(), ..Node::default() }),
                 type_url: kind.type_url().into(),

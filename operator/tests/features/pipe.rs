@@ -48,7 +48,10 @@ async fn a_broken_edit_keeps_the_last_good_version_and_names_the_field() {
     client.until("the route", |seen| seen.contains(ResourceType::Route, TABLE, "/one/")).await;
     let one = key(Kind::Mapping, "one");
     gateway.condition(&one, "Ready", "True/Ready").await;
-    gateway.write("one.yaml", &mapping("one", "/new/").replace("service: 127.0.0.1:9", "service: 127.0.0.1:9\n  timeout_ms: soon"));
+    gateway.write(
+        "one.yaml",
+        &mapping("one", "/new/").replace("service: 127.0.0.1:9", "service: 127.0.0.1:9\n  timeout_ms: soon"),
+    );
     let snapshot = gateway
         .until("a refusal", |snapshot| snapshot.entries.get(&one).is_some_and(|entry| !entry.verdict.accepted))
         .await;

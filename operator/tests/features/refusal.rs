@@ -62,7 +62,9 @@ async fn at_a_cold_start_everything_but_the_guilty_goes_live() {
     let mut client = gateway.client(poisoned).await;
     let seen = client
         .until("all others", |seen| {
-            (0..40).all(|index| index == 13 || index == 29 || seen.contains(ResourceType::Route, TABLE, &format!("/m{index}/")))
+            (0..40).all(|index| {
+                index == 13 || index == 29 || seen.contains(ResourceType::Route, TABLE, &format!("/m{index}/"))
+            })
         })
         .await;
     assert!(seen.refusals <= 20, "{} refusals", seen.refusals);
@@ -107,9 +109,8 @@ async fn a_client_that_refuses_everything_is_reported_and_nobody_is_blamed() {
         (response.type_url == ResourceType::Route.type_url()).then(|| "no thanks".to_string())
     };
     let _client = gateway.client(judge).await;
-    let snapshot = gateway
-        .until("a report", |snapshot| snapshot.clients.values().any(|client| !client.reports.is_empty()))
-        .await;
+    let snapshot =
+        gateway.until("a report", |snapshot| snapshot.clients.values().any(|client| !client.reports.is_empty())).await;
     let reports: Vec<_> = snapshot.clients.values().flat_map(|client| &client.reports).collect();
     assert!(reports[0].contains(TABLE) && reports[0].contains("no thanks"), "{reports:?}");
     gateway.condition(&key(Kind::Mapping, "one"), "Accepted", "True/Accepted").await;

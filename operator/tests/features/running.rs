@@ -80,19 +80,28 @@ impl Running {
     }
 
     /// Serves, and waits for nothing but the address of the diagnostics.
-    pub fn begin(port: u16, manifest: impl Fn(u16) -> String, arguments: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
+    pub fn begin(
+        port: u16,
+        manifest: impl Fn(u16) -> String,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Option<Self> {
         let envoy = envoy()?;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.yaml"), manifest(port)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_nuncio"));
         command.args(["serve", "--diag", "127.0.0.1:0", "--concurrency", "1"]).args(arguments).arg(folder.path());
-        command.env("NUNCIO_ENVOY", envoy).env("AMBASSADOR_ENVOY_BIND_ADDRESS", "127.0.0.1").envs(variables.iter().copied());
+        command
+            .env("NUNCIO_ENVOY", envoy)
+            .env("AMBASSADOR_ENVOY_BIND_ADDRESS", "127.0.0.1")
+            .envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
         let diagnostics = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut running = Self { child, port, folder, lines: RefCell::new(lines), seen: RefCell::default(), diagnostics };
+        let mut running =
+            Self { child, port, folder, lines: RefCell::new(lines), seen: RefCell::default(), diagnostics };
         let line = running.line("diagnostics: http://");
         let address = line.trim_start_matches("diagnostics: http://").split('/').next().unwrap();
         running.diagnostics = address.parse().unwrap();

@@ -178,7 +178,11 @@ fn a_taken_port_is_named_or_replaced() {
     running.line("live after");
     let seen = running.seen();
     assert!(seen.contains(&format!("port {port} is taken")), "{seen}");
-    let url = seen.lines().find_map(|line| line.strip_prefix("Listener default/http: http://127.0.0.1:")).unwrap().to_string();
+    let url = seen
+        .lines()
+        .find_map(|line| line.strip_prefix("Listener default/http: http://127.0.0.1:"))
+        .unwrap()
+        .to_string();
     running.port = url.parse().unwrap();
     assert_eq!(running.get("/one/"), 200);
     kill(running.control_plane().unwrap(), Signal::SIGKILL).unwrap();

@@ -12,12 +12,15 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, io, mem};
 
 /// Larger manifest files are not read.
 const FILE_BYTES: u64 = 256 << 20;
 /// Larger certificate files are not read.
 const WANTED_BYTES: u64 = 1 << 20;
+/// No file system's clock is coarser than this while files are edited.
+const TICK: Duration = Duration::from_millis(50);
 /// Folders nested deeper are not entered; a loop of links ends here.
 const DEPTH: usize = 32;
 
@@ -106,11 +109,14 @@ impl Folder {
 
     /// Looks at all files and reads those whose size, time or identity changed.
     pub fn rescan(&mut self) -> Update {
-        self.rescan_except::<()>(&BTreeMap::new())
+        self.rescan_settled(Duration::ZERO).0
     }
 
-    /// The same, but leaves files alone that are being written at this moment: half a file may well parse.
-    pub(super) fn rescan_except<T>(&mut self, busy: &BTreeMap<PathBuf, T>) -> Update {
+    /// The same, but leaves files alone that may be in the middle of being written, as half a file may well parse: those
+    /// that changed in place less than `quiet` ago. They are returned, to be looked at later.
+    pub(super) fn rescan_settled(&mut self, quiet: Duration) -> (Update, Vec<PathBuf>) {
+        let now = SystemTime::now();
+        let mut unsettled = Vec::new();
         let mut present = BTreeMap::new();
         let mut missing = BTreeSet::new();
         for root in &self.sources.roots {
@@ -122,8 +128,7 @@ impl Folder {
         let lost: Vec<PathBuf> = self
             .files
             .keys()
-            .filter(|path| !present.contains_key(*path) && !busy.contains_key(*path))
-            .filter(|path| !missing.iter().any(|root| path.starts_with(root)))
+            .filter(|path| !present.contains_key(*path) && !missing.iter().any(|root| path.starts_with(root)))
             .cloned()
             .collect();
         self.missing_roots = missing;
@@ -133,13 +138,21 @@ impl Folder {
             self.forget(&path, &mut touched);
         }
         for (path, stamp) in present {
-            if !busy.contains_key(&path) && self.files.get(&path).is_none_or(|file| file.stamp != stamp) {
+            let former = self.files.get(&path).map(|file| file.stamp);
+            if former == Some(stamp) {
+                continue;
+            }
+            // A file that was put in place by a rename is complete, and so is what a link leads to.
+            let replaced = former.is_some_and(|former| former.inode != stamp.inode) || path.is_symlink();
+            if !replaced && stamp.is_younger(quiet, now) {
+                unsettled.push(path);
+            } else {
                 self.load(&path, stamp, &mut touched, &mut update.notes);
             }
         }
         self.settle(touched, &mut update);
         self.answer_files(&mut update);
-        update
+        (update, unsettled)
     }
 
     /// Reads these files again, whatever their stamps say. Paths that are no manifest files are ignored.
@@ -245,9 +258,13 @@ impl Folder {
 
     fn load(&mut self, path: &Path, stamp: Stamp, touched: &mut BTreeSet<ObjectKey>, notes: &mut Vec<String>) {
         let mut former = self.files.remove(path).unwrap_or_default();
+        // Times of files are coarse: a second write within the same tick would look like none. A stamp that young is
+        // not trusted at the next look.
+        let stamp = if stamp.is_younger(TICK, SystemTime::now()) { Stamp { size: u64::MAX, ..stamp } } else { stamp };
         let mut state = FileState { stamp, ..FileState::default() };
         match read(path, FILE_BYTES).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))
+            String::from_utf8(bytes)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))
         }) {
             Ok(text) => self.documents(path, &text, &mut former, &mut state, notes),
             // Gone between the look and the reading: the next event tells.
@@ -269,7 +286,14 @@ impl Folder {
     }
 
     /// Reads the documents of a file; what has the same text as before is not decoded again.
-    fn documents(&mut self, path: &Path, text: &str, former: &mut FileState, state: &mut FileState, notes: &mut Vec<String>) {
+    fn documents(
+        &mut self,
+        path: &Path,
+        text: &str,
+        former: &mut FileState,
+        state: &mut FileState,
+        notes: &mut Vec<String>,
+    ) {
         let json = path.extension().is_some_and(|extension| extension == "json");
         let whole = [Document { line: 1, text }];
         let cut = if json { Vec::new() } else { parse::documents(text) };
@@ -415,7 +439,8 @@ impl Folder {
 /// Whether a path is looked at: a visible name with one of the three endings.
 fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
-    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+    !hidden
+        && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
 fn collect(path: &Path, depth: usize, root: bool, out: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
@@ -442,6 +467,16 @@ fn collect(path: &Path, depth: usize, root: bool, out: &mut BTreeMap<PathBuf, St
 
 fn stamp(found: &fs::Metadata) -> Stamp {
     Stamp { modified: (found.mtime(), found.mtime_nsec()), size: found.len(), inode: found.ino() }
+}
+
+impl Stamp {
+    /// Whether the file was written to less than this long ago.
+    fn is_younger(&self, than: Duration, now: SystemTime) -> bool {
+        let seconds = u64::try_from(self.modified.0).unwrap_or(0);
+        let nanos = u32::try_from(self.modified.1).unwrap_or(0);
+        let modified = UNIX_EPOCH + Duration::new(seconds, nanos);
+        now.duration_since(modified).map_or(!than.is_zero(), |age| age < than)
+    }
 }
 
 fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

@@ -32,7 +32,8 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
         }
     };
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        let marker = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
+        let marker =
+            line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\n', '\r']));
         let end = line.strip_prefix("...").filter(|rest| rest.trim().is_empty());
         if marker.is_some() || end.is_some() {
             push(start, offset, first_line);
@@ -55,7 +56,9 @@ pub(super) fn values(document: Document<'_>, json: bool) -> Result<Vec<Value>, P
         return Err(ParseProblem { line: document.line, kind: ProblemKind::Malformed, detail });
     }
     match value {
-        Value::Object(mut map) if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) => {
+        Value::Object(mut map)
+            if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) =>
+        {
             match map.remove("items") {
                 Some(Value::Array(items)) => Ok(items),
                 _ => Ok(Vec::new()),
@@ -125,7 +128,8 @@ mod tests {
 
     #[test]
     fn lists_are_their_items() {
-        let found = yaml("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A}\n- {apiVersion: v1, kind: B}\n");
+        let found =
+            yaml("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A}\n- {apiVersion: v1, kind: B}\n");
         assert_eq!(found.unwrap().len(), 2);
         assert_eq!(yaml("apiVersion: v1\nkind: List\n").unwrap().len(), 0);
     }
@@ -156,7 +160,9 @@ mod tests {
     fn a_long_list_is_read() {
         let mut text = "apiVersion: v1\nkind: List\nitems:\n".to_string();
         for index in 0..3_000 {
-            text.push_str(&format!("- apiVersion: v1\n  kind: Service\n  metadata: {{name: s{index}}}\n  spec: {{ports: [{{port: 80}}]}}\n"));
+            text.push_str(&format!(
+                "- apiVersion: v1\n  kind: Service\n  metadata: {{name: s{index}}}\n  spec: {{ports: [{{port: 80}}]}}\n"
+            ));
         }
         assert_eq!(yaml(&text).unwrap().len(), 3_000);
     }

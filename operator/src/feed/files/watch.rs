@@ -51,7 +51,10 @@ impl FileFeed {
             let found = std::fs::metadata(root).with_context(|| format!("cannot read {}", root.display()))?;
             let (path, mode) = match found.is_dir() {
                 true => (root.as_path(), RecursiveMode::Recursive),
-                false => (root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(".".as_ref()), RecursiveMode::NonRecursive),
+                false => (
+                    root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(".".as_ref()),
+                    RecursiveMode::NonRecursive,
+                ),
             };
             watcher.watch(path, mode).with_context(|| format!("cannot watch {}", path.display()))?;
         }
@@ -123,6 +126,8 @@ struct Dirty {
     later: Deadlines,
     /// Something about folders: look at everything.
     everything: bool,
+    /// Something beside what is read: look at wanted files.
+    neighbours: bool,
 }
 
 impl Watching {
@@ -155,13 +160,16 @@ impl Watching {
                 dirty.everything = true;
                 round = received + ROUND;
             }
-            if dirty.everything || !dirty.ready.is_empty() {
+            if std::mem::take(&mut dirty.neighbours) || dirty.everything || !dirty.ready.is_empty() {
                 let ready = std::mem::take(&mut dirty.ready);
                 let mut update = self.folder.reload(&ready);
                 if std::mem::take(&mut dirty.everything) {
-                    let more = self.folder.rescan_except(&dirty.later);
+                    let (more, unsettled) = self.folder.rescan_settled(OPEN);
                     update.changes.extend(more.changes);
                     update.notes.extend(more.notes);
+                    for path in unsettled {
+                        dirty.later.entry(path).or_insert(received + OPEN);
+                    }
                 }
                 self.post(update, received);
             }
@@ -182,7 +190,8 @@ impl Watching {
             let _ = self.watcher.unwatch(folder);
         }
         // A folder that cannot be watched is looked at in every round.
-        self.watched = wanted.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
+        self.watched =
+            wanted.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
     }
 }
 
@@ -193,8 +202,8 @@ impl Dirty {
         }
         for path in &event.paths {
             let Some(path) = &roots.name(path) else {
-                // A folder with certificates.
-                self.everything |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+                // In a folder with certificates, or beside a single file.
+                self.neighbours |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
                 continue;
             };
             match event.kind {
@@ -208,7 +217,11 @@ impl Dirty {
                 EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                     self.later.insert(path.clone(), now + AWAY);
                 }
-                EventKind::Create(CreateKind::Folder) => self.everything = true,
+                EventKind::Create(CreateKind::Folder) => {
+                    // Again later: what was written before the folder was watched gave no event.
+                    self.everything = true;
+                    self.later.insert(path.clone(), now + OPEN);
+                }
                 EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => {
                     // The close that follows reads it at once. A link is complete when it is created.
                     let linked = path.is_symlink();
@@ -221,11 +234,12 @@ impl Dirty {
 
     /// Moves what has waited long enough to what is looked at now.
     fn ripen(&mut self, now: Instant) {
-        let ripe: Vec<PathBuf> = self.later.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
+        let ripe: Vec<PathBuf> =
+            self.later.iter().filter(|(_, at)| **at <= now).map(|(path, _)| path.clone()).collect();
         for path in ripe {
             self.later.remove(&path);
             // Also a folder may have gone.
-            self.everything |= !path.exists() || path.is_symlink() || path.extension().is_none();
+            self.everything |= !path.is_file() || path.is_symlink() || path.extension().is_none();
             self.ready.insert(path);
         }
     }
@@ -247,7 +261,9 @@ mod tests {
     }
 
     fn mapping(prefix: &str) -> String {
-        format!("apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {{name: m}}\nspec: {{hostname: '*', prefix: {prefix}, service: s}}\n")
+        format!(
+            "apiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {{name: m}}\nspec: {{hostname: '*', prefix: {prefix}, service: s}}\n"
+        )
     }
 
     impl Fixture {
@@ -327,10 +343,10 @@ mod tests {
     fn new_folders_are_followed() {
         let at = Fixture::new(false);
         create_dir(at.path("new")).unwrap();
-        write(at.path("new/n.yaml"), mapping("/x").replace("name: m", "name: n")).unwrap();
-        assert_eq!(at.next(), ["put n"]);
-        write(at.path("new/n.yaml"), mapping("/y").replace("name: m", "name: n")).unwrap();
-        assert_eq!(at.next(), ["put n"]);
+        write(at.path("new/n.yaml"), mapping("/x").replace("name: m", "name: new")).unwrap();
+        assert_eq!(at.next(), ["put new"]);
+        write(at.path("new/n.yaml"), mapping("/y").replace("name: m", "name: new")).unwrap();
+        assert_eq!(at.next(), ["put new"]);
     }
 
     #[test]

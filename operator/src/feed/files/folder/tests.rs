@@ -9,7 +9,8 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { roots: vec![dir.path().to_path_buf()], namespace: "default".into(), ..Sources::default() };
+        let sources =
+            Sources { roots: vec![dir.path().to_path_buf()], namespace: "default".into(), ..Sources::default() };
         Self { folder: Folder::new(sources), dir }
     }
 
@@ -53,11 +54,15 @@ fn say(update: Update) -> Vec<String> {
 }
 
 fn mapping(name: &str, prefix: &str) -> String {
-    format!("---\napiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {{name: {name}}}\nspec: {{hostname: '*', prefix: {prefix}, service: s}}\n")
+    format!(
+        "---\napiVersion: getambassador.io/v3alpha1\nkind: Mapping\nmetadata: {{name: {name}}}\nspec: {{hostname: '*', prefix: {prefix}, service: s}}\n"
+    )
 }
 
 fn secret(name: &str) -> String {
-    format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: web}}\ntype: Opaque\nstringData: {{a: b}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: web}}\ntype: Opaque\nstringData: {{a: b}}\n"
+    )
 }
 
 fn wanted_secret(name: &str) -> WantedName {
@@ -156,7 +161,10 @@ fn wanted_files_are_answered_and_followed() {
     let name = WantedName::File(path.to_str().unwrap().into());
     let assumed = WantedName::File("/assumed/tls.crt".into());
     let file = path.display();
-    assert_eq!(at.want(&[name.clone(), assumed], &[]), ["file /assumed/tls.crt true".to_string(), format!("file {file} false")]);
+    assert_eq!(
+        at.want(&[name.clone(), assumed], &[]),
+        ["file /assumed/tls.crt true".to_string(), format!("file {file} false")]
+    );
     at.write("tls.crt", "pem");
     assert_eq!(at.rescan(), [format!("file {file} true")]);
     assert_eq!(at.rescan(), Vec::<String>::new());
@@ -202,10 +210,12 @@ fn only_the_changed_document_of_a_long_file_is_decoded_again() {
     let text: String = (0..200).map(|index| mapping(&format!("m{index}"), "/x")).collect();
     at.write("a.yaml", &text);
     assert_eq!(at.rescan().len(), 200);
-    let former: Vec<_> = at.folder.files.values().flat_map(|file| &file.entries).map(|entry| entry.object.clone()).collect();
+    let former: Vec<_> =
+        at.folder.files.values().flat_map(|file| &file.entries).map(|entry| entry.object.clone()).collect();
     at.write("a.yaml", &text.replacen("/x", "/y", 1));
     assert_eq!(at.reload("a.yaml"), ["put Mapping default/m0"]);
-    let same = |(old, new): (&Option<Arc<Object>>, &Entry)| Arc::ptr_eq(old.as_ref().unwrap(), new.object.as_ref().unwrap());
+    let same =
+        |(old, new): (&Option<Arc<Object>>, &Entry)| Arc::ptr_eq(old.as_ref().unwrap(), new.object.as_ref().unwrap());
     let file = at.folder.files.values().next().unwrap();
     assert_eq!(former.iter().zip(&file.entries).filter(|pair| same((pair.0, pair.1))).count(), 199);
 }
