@@ -2,7 +2,7 @@
 
 use crate::quarantine::{Content, Scope, ScopeKind};
 use envoy::Fragments;
-use ir::{Action, Kind, ListenerRow, ObjectKey, RouteGroup, TextMatch};
+use ir::{Action, Kind, ListenerRow, ObjectKey, PathRewrite, RouteGroup, TextMatch};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use xds::{ResourceType, Version};
@@ -36,7 +36,8 @@ impl Content for Parts {
     fn quoted(&self, text: &str) -> BTreeSet<ObjectKey> {
         match self {
             Parts::Routes(fragments) => {
-                let groups = fragments.iter().map(|(_, group)| group).filter(|group| quotes(text, group));
+                let words = words(text);
+                let groups = fragments.iter().map(|(_, group)| group).filter(|group| quotes(text, &words, group));
                 groups.flat_map(|group| sources(group)).cloned().collect()
             }
             Parts::Listener(row) => {
@@ -78,8 +79,21 @@ fn key_of(kind: Kind, path: &str) -> Option<ObjectKey> {
     Some(ObjectKey::new(kind, namespace, name))
 }
 
-fn quotes(text: &str, group: &RouteGroup) -> bool {
-    let quoted = |value: &str| value.len() >= QUOTE && text.contains(value);
+/// Words of an error text that may come out of a configuration.
+fn words(text: &str) -> Vec<&str> {
+    let parts =
+        text.split(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | ',' | ';' | '(' | ')' | '[' | ']'));
+    parts
+        .map(|word| word.trim_matches(|c| matches!(c, ':' | '.')))
+        .filter(|word| word.len() >= QUOTE)
+        .take(64)
+        .collect()
+}
+
+/// Whether a text holds a value of the group, or a value of the group holds one of its words.
+fn quotes(text: &str, words: &[&str], group: &RouteGroup) -> bool {
+    let quoted =
+        |value: &str| value.len() >= QUOTE && (text.contains(value) || words.iter().any(|word| value.contains(word)));
     let value = |value: &TextMatch| match value {
         TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text) | TextMatch::Regex(text) => {
             quoted(text)
@@ -88,8 +102,12 @@ fn quotes(text: &str, group: &RouteGroup) -> bool {
     };
     let conditions = group.matches.headers.iter().chain(&group.matches.query);
     let added = group.headers.add_request.iter().chain(&group.headers.add_response);
+    let rewrite = |rewrite: &PathRewrite| match rewrite {
+        PathRewrite::Prefix(text) => quoted(text),
+        PathRewrite::Regex(regex) => quoted(&regex.pattern) || quoted(&regex.substitution),
+    };
     let actions = group.routes.iter().any(|route| match &route.action {
-        Action::Forward(forward) => quoted(&forward.cluster),
+        Action::Forward(forward) => quoted(&forward.cluster) || forward.rewrite.as_ref().is_some_and(rewrite),
         Action::Redirect(redirect) => quoted(&redirect.host),
         Action::Direct { .. } => false,
     });
@@ -182,6 +200,13 @@ fn cannot_bind(detail: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_an_error_text_are_looked_for_in_values() {
+        let text = "Not supported field in StreamInfo: NOT_A_COMMAND";
+        assert_eq!(words(text), ["supported", "field", "StreamInfo", "NOT_A_COMMAND"]);
+        assert_eq!(words("bad 'x-one': [a]."), Vec::<&str>::from(["x-one"]));
+    }
 
     fn resources(names: &[&str]) -> Vec<(Arc<str>, Version)> {
         names.iter().map(|name| (Arc::from(*name), Version(1))).collect()

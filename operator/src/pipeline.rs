@@ -67,6 +67,8 @@ pub struct Pipeline {
     quarantine: Quarantine<Parts>,
     /// Decisions that are not in a batch yet.
     decided: Vec<Decision>,
+    /// A search among several objects is told.
+    searching: bool,
     /// Accepted versions, to be retained once the batch that has them is live.
     retain: BTreeMap<ObjectKey, (u64, Option<Arc<Object>>)>,
     problems: BTreeMap<FeedId, Vec<crate::feed::SourceProblem>>,
@@ -96,6 +98,7 @@ impl Pipeline {
             prints: backlog.iter().filter_map(remembered_print).collect(),
             unanswered: BTreeSet::new(),
             decided: Vec::new(),
+            searching: false,
             retain: BTreeMap::new(),
             problems: BTreeMap::new(),
             reporter: Reporter::new(reports, metrics.clone()),
@@ -162,6 +165,7 @@ impl Pipeline {
         let objects = touched.len();
         let decisions = std::mem::take(&mut self.decided);
         let decided = !decisions.is_empty();
+        self.tell_search(&decisions);
         for decision in decisions {
             self.decision(decision, &mut changes);
         }
@@ -383,6 +387,22 @@ impl Pipeline {
             }
             Decision::Report(client, text) => self.report_client(client, text),
         }
+    }
+
+    /// One line instead of one for each object that is held.
+    fn tell_search(&mut self, decisions: &[Decision]) {
+        let searching = self.quarantine.searching() > 0;
+        let held = decisions.iter().filter(|decision| matches!(decision, Decision::Hold(..))).count();
+        if searching && !self.searching && held > 0 {
+            let text = decisions.iter().find_map(|decision| match decision {
+                Decision::Hold(_, text) => Some(&**text),
+                _ => None,
+            });
+            let text = text.unwrap_or_default();
+            self.reporter
+                .note(format!("Envoy refuses something that comes of {held} objects, which are tried apart: {text}"));
+        }
+        self.searching = searching && (self.searching || held > 0);
     }
 
     fn keep_out(&mut self, key: ObjectKey, text: Arc<str>, held: bool, changes: &mut Vec<Change>) {

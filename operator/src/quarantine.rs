@@ -316,7 +316,9 @@ impl<C: Content> Quarantine<C> {
             self.refused.insert(sole.clone(), text.clone());
             decisions.push(Decision::Refuse(sole.clone(), text.clone()));
         } else {
-            search.likely = content.quoted(text);
+            // A text that fits most of them says nothing.
+            search.likely =
+                Some(content.quoted(text)).filter(|likely| likely.len() * 2 <= free.len()).unwrap_or_default();
             self.hold(&free, scope, text, decisions);
             search.add_guilty(free);
         }

@@ -4,7 +4,7 @@ use crate::feed::SourceProblem;
 use crate::snapshot::Snapshot;
 use crate::status::{self, Acknowledgement, State};
 use diag::Metrics;
-use ir::{Kind, ListenerRow, ObjectKey, Verdict};
+use ir::{Kind, ListenerRow, ObjectKey, ProblemKind, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -80,6 +80,8 @@ struct Waiting {
     batch: u64,
     what: What,
     received: Instant,
+    /// It was held back together with others; that it is back is told only if something is wrong with it.
+    held: bool,
 }
 
 impl Reporter {
@@ -131,19 +133,20 @@ impl Reporter {
         for (key, what, received) in touched {
             // The clock of an older change of the object runs on, as that one is not live yet.
             let received = self.waiting.get(key).map_or(*received, |older| older.received.min(*received));
-            self.waiting.insert(key.clone(), Waiting { batch, what: *what, received });
+            self.waiting.insert(key.clone(), Waiting { batch, what: *what, received, held: false });
         }
         let now = Instant::now();
-        for (key, _) in verdicts {
-            match self.waiting.get_mut(key) {
-                Some(waiting) => waiting.batch = batch,
-                None => _ = self.waiting.insert(key.clone(), Waiting { batch, what: What::Judged, received: now }),
-            }
+        for (key, verdict) in verdicts {
+            let held = verdict.as_ref().is_some_and(|verdict| is_held(verdict));
+            let new = Waiting { batch, what: What::Judged, received: now, held };
+            let waiting = self.waiting.entry(key.clone()).or_insert(new);
+            waiting.batch = batch;
+            waiting.held |= held;
         }
         let settled: Vec<ObjectKey> = self
             .waiting
             .iter()
-            .filter(|(key, waiting)| waiting.batch == batch && !self.awaits(snapshot, key))
+            .filter(|(key, waiting)| waiting.batch == batch && !self.awaits(snapshot, key) && !held_now(snapshot, key))
             .map(|(key, _)| key.clone())
             .collect();
         for key in settled {
@@ -160,8 +163,12 @@ impl Reporter {
             self.first = None;
             self.tell(Report::Serving(begun.elapsed()));
         }
-        let ready: Vec<ObjectKey> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.batch <= live).map(|(key, _)| key.clone()).collect();
+        let ready: Vec<ObjectKey> = self
+            .waiting
+            .iter()
+            .filter(|(key, waiting)| waiting.batch <= live && !held_now(snapshot, key))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in ready {
             self.finish(snapshot, &key, true);
         }
@@ -182,7 +189,8 @@ impl Reporter {
             self.metrics.live(after);
         }
         // Namespaces and Secrets change for many reasons; what comes of it is told with those who use them.
-        if key.kind == Kind::Namespace {
+        let back = waiting.held && waiting.what == What::Judged && state != Some(State::Refused);
+        if key.kind == Kind::Namespace || back {
             return;
         }
         let summary = entry.map(|entry| status::summary(&entry.verdict)).unwrap_or_default();
@@ -195,4 +203,13 @@ impl Reporter {
             let _ = to.try_send(report);
         }
     }
+}
+
+/// Whether the object waits for the end of a search.
+fn is_held(verdict: &Verdict) -> bool {
+    verdict.problems.iter().any(|problem| problem.kind == ProblemKind::HeldBack)
+}
+
+fn held_now(snapshot: &Snapshot, key: &ObjectKey) -> bool {
+    snapshot.entries.get(key).is_some_and(|entry| is_held(&entry.verdict))
 }
