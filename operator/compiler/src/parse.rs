@@ -4,13 +4,18 @@
 
 mod cluster;
 mod config;
+mod dev_portal;
 mod host;
 mod listener;
 mod mapping;
 mod module;
 mod policy;
 mod report;
+mod resolver;
 mod services;
+mod tcp_mapping;
+#[cfg(test)]
+mod tests;
 mod tls_context;
 
 pub use crate::check::limits::Limits;
@@ -20,22 +25,30 @@ use ir::{
     AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
     PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
 };
+use report::Report;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Judges a decoded spec. No value when it must not be in force; the problems say why.
+/// Judges a decoded spec. No value, or a problem that refuses, when it must not be in force; the problems say why.
 pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<Parsed>> {
-    fn wrap<T>(checked: Checked<Option<T>>, into: fn(Arc<T>) -> Parsed) -> Checked<Option<Parsed>> {
-        Checked { value: checked.value.map(Arc::new).map(into), problems: checked.problems }
-    }
-    match spec {
-        Spec::Mapping(spec) => wrap(mapping::mapping(about, spec, limits), Parsed::Mapping),
-        Spec::Host(spec) => wrap(host::host(about, spec), Parsed::Host),
-        Spec::Listener(spec) => wrap(listener::listener(about, spec), Parsed::Listener),
-        Spec::TlsContext(spec) => wrap(tls_context::tls_context(about, spec), Parsed::TlsContext),
-        Spec::Module(spec) => module::module(about, spec, limits),
-        other => services::services(about, other).unwrap_or_else(|| Checked::clean(None)),
-    }
+    let mut report = Report::new(about);
+    let value = match spec {
+        Spec::AuthService(spec) => Some(services::auth(spec, &mut report)),
+        Spec::ConsulResolver(spec) => Some(resolver::consul(spec, &mut report)),
+        Spec::DevPortal(spec) => Some(dev_portal::dev_portal(spec, &mut report)),
+        Spec::Host(spec) => host::host(spec, &mut report).map(Arc::new).map(Parsed::Host),
+        Spec::KubernetesEndpointResolver(_) => Some(Parsed::Resolver(ResolverKind::Endpoint)),
+        Spec::KubernetesServiceResolver(_) => Some(Parsed::Resolver(ResolverKind::Service)),
+        Spec::Listener(spec) => listener::listener(spec, &mut report).map(Arc::new).map(Parsed::Listener),
+        Spec::LogService(spec) => Some(services::log(spec, &mut report)),
+        Spec::Mapping(spec) => mapping::mapping(spec, limits, &mut report).map(Arc::new).map(Parsed::Mapping),
+        Spec::Module(spec) => Some(module::module(about, spec, limits, &mut report)),
+        Spec::RateLimitService(spec) => Some(services::rate_limit(spec, &mut report)),
+        Spec::TcpMapping(spec) => Some(tcp_mapping::tcp_mapping(spec, &mut report)),
+        Spec::TlsContext(spec) => Some(Parsed::TlsContext(Arc::new(tls_context::tls_context(spec, &mut report)))),
+        Spec::TracingService(spec) => Some(services::tracing(spec, &mut report)),
+    };
+    Checked { value, problems: report.problems }
 }
 
 /// A spec that does not decode.

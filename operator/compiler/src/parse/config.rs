@@ -78,6 +78,21 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
         }
     }
 
+    /// A text that is not empty; an empty one counts as absent.
+    pub fn name(&mut self, key: &str) -> Option<Arc<str>> {
+        self.text(key).filter(|text| !text.is_empty())
+    }
+
+    /// A number in a range.
+    pub fn ranged(&mut self, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        let value = self.take(key)?;
+        let found = integer(value).and_then(|number| u32::try_from(number).ok()).filter(|found| range.contains(found));
+        if found.is_none() {
+            self.wrong(key, value, &format!("number from {} to {}", range.start(), range.end()));
+        }
+        found
+    }
+
     /// A number from 0 on that fits 32 bits.
     pub fn count(&mut self, key: &str) -> Option<u32> {
         let value = self.take(key)?;
@@ -105,11 +120,34 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
         match api::decode::<T>(value).value {
             Ok(found) => Some(found),
             Err(problem) => {
-                let place = if problem.path.is_empty() { key.to_owned() } else { format!("{key}.{}", problem.path) };
-                self.report.degrade(&format!("{}.{place}", self.path), ProblemKind::Malformed, problem.message);
+                let dot = if problem.path.is_empty() || problem.path.starts_with('[') { "" } else { "." };
+                let place = format!("{}{dot}{}", self.field(key), problem.path);
+                self.report.degrade(&place, ProblemKind::Malformed, format!("{}; the default is used", problem.message));
                 None
             }
         }
+    }
+
+    /// The path of a key, as findings name it.
+    pub fn field(&self, key: &str) -> String {
+        format!("{}.{key}", self.path)
+    }
+
+    /// Says that a key has no effect yet, if it is there.
+    pub fn not_yet(&mut self, key: &str) {
+        if self.take(key).is_some() {
+            let detail = format!("`{key}` is not supported yet and has no effect");
+            self.report.degrade(&self.field(key), ProblemKind::NotSupported, detail);
+        }
+    }
+
+    /// A map as it is written.
+    pub fn map(&mut self, key: &str) -> Option<&'m Map<String, Value>> {
+        let value = self.take(key)?;
+        if value.as_object().is_none() {
+            self.wrong(key, value, "map");
+        }
+        value.as_object()
     }
 
     /// A map below a key; empty when it is absent or no map.

@@ -4,17 +4,11 @@ use super::report::Report;
 use super::{InsecureAction, ParsedHost, SecretRef, Selector, tls_context};
 use crate::check::{hostname, limits};
 use api::v3alpha1::{HostSpec, InsecureAction as Written, LabelSelector};
-use ir::{Checked, ObjectKey, ProblemKind};
+use ir::ProblemKind;
 use std::sync::Arc;
 
 /// Judges a Host.
-pub fn host(about: &ObjectKey, spec: &HostSpec) -> Checked<Option<ParsedHost>> {
-    let mut report = Report::new(about);
-    let value = read(spec, &mut report);
-    Checked { value, problems: report.problems }
-}
-
-fn read(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
+pub fn host(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
     let hostname: Arc<str> = spec.hostname.as_deref().filter(|name| !name.is_empty()).unwrap_or("*").into();
     let hostname = match hostname::glob(&hostname) {
         Ok(()) => Some(hostname),
@@ -111,3 +105,6 @@ pub fn selector(field: &str, selector: &Option<LabelSelector>, report: &mut Repo
     let labels = selector.match_labels.iter().flatten();
     Some(Selector(labels.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,17 +6,11 @@ use crate::check::{limits, text::quote};
 use api::v3alpha1::{
     ListenerLayer as Layer, ListenerProtocol as Protocol, ListenerSpec, NamespaceFrom as From, SecurityModel as Model,
 };
-use ir::{Checked, ListenerFilter, ObjectKey, ProblemKind};
+use ir::{ListenerFilter, ProblemKind};
 use std::sync::Arc;
 
 /// Judges a Listener.
-pub fn listener(about: &ObjectKey, spec: &ListenerSpec) -> Checked<Option<ParsedListener>> {
-    let mut report = Report::new(about);
-    let value = read(spec, &mut report);
-    Checked { value, problems: report.problems }
-}
-
-fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
+pub fn listener(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
     let port = match u16::try_from(spec.port).ok().filter(|port| *port > 0) {
         Some(port) => Some(port),
         None => {
@@ -24,7 +18,7 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
             None
         }
     };
-    let stack = stack(spec, report)?;
+    let stack = stack(spec, report);
     let binding = &spec.host_binding;
     let selector = host::selector("hostBinding.selector", &binding.selector, report);
     if binding.selector.as_ref().is_some_and(|found| found.match_labels.as_ref().is_none_or(|labels| labels.is_empty()))
@@ -48,7 +42,7 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
             );
             NamespaceFrom::Own
         }
-        None if selector.is_some() => NamespaceFrom::Own,
+        None if binding.selector.is_some() => NamespaceFrom::Own,
         None => {
             report.refuse(
                 "hostBinding",
@@ -63,14 +57,6 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
         report.degrade("l7Depth", ProblemKind::InvalidValue, format!("{l7_depth} is below 0; 0 is used"));
         0
     });
-    let (http, tls) = (stack.contains(&Layer::Http), stack.contains(&Layer::Tls));
-    let port = port?;
-    let default_prefix: Arc<str> = match (http, tls) {
-        (true, true) => "ingress_https".into(),
-        (true, false) => "ingress_http".into(),
-        (false, true) => format!("ingress_tls_{port}").into(),
-        (false, false) => format!("ingress_tcp_{port}").into(),
-    };
     let streams = spec.http2_max_concurrent_streams.map(i64::from);
     let max_concurrent_streams = report.count("http2MaxConcurrentStreams", streams).filter(|count| {
         // Envoy takes 1 to 2^31-1.
@@ -84,6 +70,15 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
         }
         fine
     });
+    let written_prefix = report.label("statsPrefix", spec.stats_prefix.as_ref(), limits::NAME);
+    let (port, stack) = port.zip(stack)?;
+    let (http, tls) = (stack.contains(&Layer::Http), stack.contains(&Layer::Tls));
+    let default_prefix: Arc<str> = match (http, tls) {
+        (true, true) => "ingress_https".into(),
+        (true, false) => "ingress_http".into(),
+        (false, true) => format!("ingress_tls_{port}").into(),
+        (false, false) => format!("ingress_tcp_{port}").into(),
+    };
     if !http {
         let detail = "the stack has no HTTP, and TCP routes are not supported yet: the port is not opened";
         report.degrade("protocol", ProblemKind::NotSupported, detail);
@@ -106,7 +101,7 @@ fn read(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListener> {
             Model::Secure => SecurityModel::Secure,
             Model::Insecure => SecurityModel::Insecure,
         },
-        stats_prefix: report.label("statsPrefix", spec.stats_prefix.as_ref(), limits::NAME).unwrap_or(default_prefix),
+        stats_prefix: written_prefix.unwrap_or(default_prefix),
         l7_depth,
         max_concurrent_streams,
         from,
@@ -168,3 +163,6 @@ fn stack(spec: &ListenerSpec, report: &mut Report) -> Option<Vec<Layer>> {
     }
     Some(stack)
 }
+
+#[cfg(test)]
+mod tests;

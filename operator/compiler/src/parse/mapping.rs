@@ -1,23 +1,17 @@
 //! Mapping: conditions, destination, and what happens on the way.
 
 use super::report::Report;
-use super::{HostCondition, ParsedMapping, ParsedRedirect, cluster, policy};
+use super::{HostCondition, ParsedMapping, ParsedRedirect, ServiceRef, cluster, policy};
 use crate::check::limits::{self, Limits};
 use crate::check::{header, hostname, regex, service, text::quote};
 use api::v3alpha1::{AddedHeaders, MappingSpec, RegexMap};
-use ir::{Checked, NamedMatch, ObjectKey, PathMatch, ProblemKind, RedirectPath, RegexRewrite, TextMatch};
+use ir::{NamedMatch, PathMatch, ProblemKind, RedirectPath, RegexRewrite, TextMatch};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Judges a Mapping. `None` when a condition or the destination cannot be honoured: serving without it would answer
 /// requests that were not meant.
-pub fn mapping(about: &ObjectKey, spec: &MappingSpec, limits: &Limits) -> Checked<Option<ParsedMapping>> {
-    let mut report = Report::new(about);
-    let value = read(spec, limits, &mut report);
-    Checked { value, problems: report.problems }
-}
-
-fn read(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<ParsedMapping> {
+pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<ParsedMapping> {
     let path = path(spec, report);
     let host = host(spec, report);
     let headers = conditions("headers", &spec.headers, "regex_headers", &spec.regex_headers, header::matchable, report);
@@ -47,9 +41,13 @@ fn read(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<Pars
             None
         }
     });
-    let mut mapping = ParsedMapping::new(path?, service?);
+    let in_force = path.is_some() && host.is_some() && service.is_some();
+    // Stand-ins let the rest be judged as well, so that all findings are there at once.
+    let nothing = || ServiceRef { tls_scheme: None, host: "".into(), port: None, text: "".into() };
+    let mut mapping =
+        ParsedMapping::new(path.unwrap_or_else(|| PathMatch::Prefix("/".into())), service.unwrap_or_else(nothing));
     mapping.case_sensitive = spec.case_sensitive;
-    mapping.host = host?;
+    mapping.host = host.unwrap_or(HostCondition::None);
     mapping.headers = headers.into_iter().filter(|header| !is_host(header, &mapping.host)).collect();
     mapping.query = query;
     mapping.method = method;
@@ -68,7 +66,7 @@ fn read(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<Pars
     policy::policies(spec, report);
     remarks(spec, report);
     mapping.unrendered = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
-    Some(mapping)
+    in_force.then_some(mapping)
 }
 
 fn path(spec: &MappingSpec, report: &mut Report) -> Option<PathMatch> {

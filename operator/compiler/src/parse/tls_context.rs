@@ -4,12 +4,11 @@ use super::report::Report;
 use super::{ParsedTlsContext, TlsSettings};
 use crate::check::{hostname, limits, text::quote, tls};
 use api::v3alpha1::{HostTls, TlsContextSpec, TlsVersion as Written};
-use ir::{Checked, ObjectKey, ProblemKind, TlsVersion};
+use ir::{ProblemKind, TlsVersion};
 use std::sync::Arc;
 
 /// Judges a TLSContext. `None` when a setting that protects traffic cannot be honoured.
-pub fn tls_context(about: &ObjectKey, spec: &TlsContextSpec) -> Checked<Option<ParsedTlsContext>> {
-    let mut report = Report::new(about);
+pub fn tls_context(spec: &TlsContextSpec, report: &mut Report) -> ParsedTlsContext {
     let mut hosts = Vec::new();
     let written = spec.hosts.as_ref().map_or(0, Vec::len);
     if written > limits::ITEMS {
@@ -42,11 +41,11 @@ pub fn tls_context(about: &ObjectKey, spec: &TlsContextSpec) -> Checked<Option<P
         ecdh_curves: &spec.ecdh_curves,
         prefix: "",
     };
-    let mut settings = texts.read(&mut report);
+    let mut settings = texts.read(report);
     settings.cert_required = spec.cert_required;
     settings.min_version = version(spec.min_tls_version);
     settings.max_version = version(spec.max_tls_version);
-    versions("", &settings, &mut report);
+    versions("", &settings, report);
     report.no_effect("redirect_cleartext_from", spec.redirect_cleartext_from.is_some());
     let secret = report.text("secret", spec.secret.as_ref(), limits::HOSTNAME * 2);
     if secret.is_some() && settings.cert_chain_file.is_some() {
@@ -57,8 +56,7 @@ pub fn tls_context(about: &ObjectKey, spec: &TlsContextSpec) -> Checked<Option<P
         let detail = "client certificates are required, and neither `ca_secret` nor `cacert_chain_file` says whose";
         report.refuse("cert_required", ProblemKind::ConflictingFields, detail);
     }
-    let value = ParsedTlsContext { hosts, secret, secret_namespacing: spec.secret_namespacing, settings };
-    Checked { value: Some(value), problems: report.problems }
+    ParsedTlsContext { hosts, secret, secret_namespacing: spec.secret_namespacing, settings }
 }
 
 /// Judges the inline settings of a Host.
@@ -197,3 +195,6 @@ fn names(field: &str, list: &Option<Vec<String>>, known: fn(&str) -> bool, repor
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Keys of the Module that are understood and have no rows yet, or never have an effect. They are checked all the same.
+
+use crate::check::{limits, text::quote};
+use crate::parse::config::Config;
+use crate::parse::policy;
+use ir::ProblemKind;
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// Keys that upstream takes and that have no effect since Hosts and Listeners exist, or have none here.
+const WITHOUT_EFFECT: [&str; 10] = [
+    "auth_enabled",
+    "debug_mode",
+    "envoy_validation_timeout",
+    "prune_unreachable_routes",
+    "regex_type",
+    "service_port",
+    "statsd",
+    "use_proxy_proto",
+    "x_forwarded_proto_redirect",
+    "xff_num_trusted_hops",
+];
+
+const CERTIFICATE_FORWARDING: [&str; 5] =
+    ["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"];
+const CERTIFICATE_DETAILS: [&str; 5] = ["subject", "cert", "chain", "dns", "uri"];
+
+/// Checks all of them.
+pub fn check(config: &mut Config) {
+    for key in WITHOUT_EFFECT {
+        if config.take(key).is_some() {
+            config.report.no_effect(&format!("config.{key}"), true);
+        }
+    }
+    if config.take("tls").is_some() {
+        config.report.note("config.tls", ProblemKind::NoEffect, "`tls` has no effect; a TLSContext takes its place");
+    }
+    filters(config);
+    connections(config);
+    policies(config);
+}
+
+/// `ip_allow` and `ip_deny`: lists of `{peer: CIDR}` or `{remote: CIDR}`. Without them everything would get through, so
+/// who cannot be told apart is refused.
+pub fn address_lists(config: &mut Config) {
+    let both = config.peek("ip_allow") && config.peek("ip_deny");
+    for key in ["ip_allow", "ip_deny"] {
+        let Some(value) = config.take(key) else { continue };
+        let field = format!("config.{key}");
+        let entries = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        if entries.is_empty() || entries.len() > limits::ITEMS {
+            let detail = format!("`{key}` is no list of 1 to {} entries", limits::ITEMS);
+            config.report.degrade(&field, ProblemKind::InvalidValue, detail);
+        }
+        for (index, entry) in entries.iter().enumerate().take(limits::ITEMS) {
+            let range = match entry.as_object().map(|entry| entry.iter().collect::<Vec<_>>()).as_deref() {
+                Some([(side, Value::String(range))]) if ["peer", "remote"].contains(&side.as_str()) => Some(range),
+                _ => None,
+            };
+            if !range.is_some_and(|range| is_address_range(range)) {
+                let shown = quote(&entry.to_string());
+                let detail = format!("{shown} is neither `peer` nor `remote` with an address range");
+                config.report.degrade(&format!("{field}[{index}]"), ProblemKind::InvalidValue, detail);
+            }
+        }
+        if both {
+            let detail = "`ip_allow` and `ip_deny` exclude each other";
+            config.report.degrade(&field, ProblemKind::ConflictingFields, detail);
+        }
+        let detail = format!(
+            "`{key}` is not supported yet: every request is refused with 500, as without it all would get through"
+        );
+        config.report.degrade(&field, ProblemKind::NotSupported, detail);
+    }
+}
+
+/// An address, or one with the length of its prefix.
+fn is_address_range(text: &str) -> bool {
+    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    length.is_none_or(|length| length.parse::<u8>().is_ok_and(|length| length <= most))
+}
+
+fn filters(config: &mut Config) {
+    // For these two the presence of the key counts, whatever its value, as upstream has it.
+    for key in ["enable_grpc_http11_bridge", "enable_grpc_web"] {
+        config.not_yet(key);
+    }
+    if config.peek("buffer") {
+        let mut buffer = config.inner("buffer");
+        if buffer.count("max_request_bytes").is_none_or(|bytes| bytes == 0) {
+            let detail = "a number of bytes above 0 is needed";
+            buffer.report.degrade("config.buffer.max_request_bytes", ProblemKind::InvalidValue, detail);
+        }
+    }
+    config.not_yet("buffer");
+    for key in ["gzip", "grpc_stats", "runtime_flags"] {
+        if config.peek(key) {
+            config.inner(key);
+        }
+        config.not_yet(key);
+    }
+    if config.get("lua_scripts").is_some_and(|script| !script.is_string()) {
+        config.report.degrade("config.lua_scripts", ProblemKind::InvalidValue, "the script is no text");
+    }
+    config.not_yet("lua_scripts");
+}
+
+fn connections(config: &mut Config) {
+    if let Some(port) = config.count("admin_port")
+        && !(1..=65535).contains(&port)
+    {
+        config.report.degrade("config.admin_port", ProblemKind::InvalidValue, format!("{port} is no port"));
+    }
+    config.not_yet("admin_port");
+    config.boolean("proper_case");
+    config.not_yet("proper_case");
+    config.decoded::<Vec<String>>("header_case_overrides");
+    config.not_yet("header_case_overrides");
+    if let Some(text) = config.text("forward_client_cert_details")
+        && !CERTIFICATE_FORWARDING.contains(&&*text)
+    {
+        let detail = format!("{} is none of {}", quote(&text), CERTIFICATE_FORWARDING.join(", "));
+        config.report.degrade("config.forward_client_cert_details", ProblemKind::InvalidValue, detail);
+    }
+    config.not_yet("forward_client_cert_details");
+    if config.peek("set_current_client_cert_details") {
+        let mut details = config.inner("set_current_client_cert_details");
+        for key in CERTIFICATE_DETAILS {
+            details.boolean(key);
+        }
+        details.leftovers();
+    }
+    config.not_yet("set_current_client_cert_details");
+}
+
+fn policies(config: &mut Config) {
+    if let Some(found) = config.decoded("retry_policy") {
+        policy::retry("config.retry_policy", &found, config.report);
+    }
+    if let Some(found) = config.decoded("cors") {
+        policy::cors("config.cors", &found, config.report);
+    }
+    if let Some(found) = config.decoded::<Vec<_>>("error_response_overrides") {
+        policy::error_bodies("config.error_response_overrides", &found, config.report);
+    }
+    if config.peek("default_labels") {
+        config.inner("default_labels");
+    }
+    config.not_yet("default_labels");
+}
