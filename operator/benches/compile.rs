@@ -2,7 +2,12 @@
 //!
 //! Without arguments: the five shapes at 1,000 and 10,000 Mappings (300 × 300 for the last), each in a process of its
 //! own so that the peak of memory is its own. With paths: the manifests below them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark stops at the first surprise"
+)]
 
 use compiler::{Change, Compiler, Object, Options};
 use envoy::Renderer;
@@ -37,10 +42,23 @@ fn main() {
 }
 
 fn heading() {
-    println!("CPU ms (median of 7; from scratch: best of 3), bytes of the changed resources, peak memory of the process\n");
+    println!(
+        "CPU ms (median of 7; from scratch: best of 3), bytes of the changed resources, peak memory of the process\n"
+    );
     println!(
         "{:<14} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>9} {:>11} {:>8}",
-        "shape", "mappings", "scratch", "action", "prefix", "add", "add /", "endpoint", "resync", "push kB", "full kB", "peak MB"
+        "shape",
+        "mappings",
+        "scratch",
+        "action",
+        "prefix",
+        "add",
+        "add /",
+        "endpoint",
+        "resync",
+        "push kB",
+        "full kB",
+        "peak MB"
     );
 }
 
@@ -51,8 +69,8 @@ fn run_apart(args: &[&str]) {
 
 /// Nanoseconds that this thread has run.
 fn cpu() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with schedstat");
-    text.split(' ').next().unwrap().parse().unwrap()
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock per thread");
+    time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
 }
 
 fn peak_mb() -> u64 {
@@ -69,7 +87,11 @@ struct Pipeline {
 
 impl Pipeline {
     fn new() -> Self {
-        Self { compiler: Compiler::new(Options::default()), renderer: Renderer::new(envoy::Options::default()), batch: 0 }
+        Self {
+            compiler: Compiler::new(Options::default()),
+            renderer: Renderer::new(envoy::Options::default()),
+            batch: 0,
+        }
     }
 
     /// CPU ms, and bytes that would be sent.
@@ -105,14 +127,14 @@ fn report(shape: &str, values: Vec<Value>) {
         value["spec"][field] = setting;
         object(&value)
     };
-    let mut pushed = 0;
-    let mut median = |pipeline: &mut Pipeline, make: &dyn Fn(usize) -> Option<Vec<Change>>| -> f64 {
+    let pushed = std::cell::Cell::new(0);
+    let median = |pipeline: &mut Pipeline, make: &dyn Fn(usize) -> Option<Vec<Change>>| -> f64 {
         let mut spent: Vec<f64> = Vec::new();
         for index in 0..7 {
             let Some(changes) = make(index) else { return f64::NAN };
             let (ms, bytes) = pipeline.apply(changes);
             spent.push(ms);
-            pushed = bytes;
+            pushed.set(bytes);
         }
         spent.sort_by(f64::total_cmp);
         spent[3]
@@ -126,7 +148,7 @@ fn report(shape: &str, values: Vec<Value>) {
         value["spec"]["prefix"] = json!(format!("/added/{index}/"));
         one(object(&value))
     });
-    let kilobytes = pushed / 1000;
+    let kilobytes = pushed.get() / 1000;
     let everywhere = median(&mut pipeline, &|index| {
         let mut value = victim(index)?;
         value["metadata"]["name"] = json!("everywhere");
@@ -170,7 +192,11 @@ fn shape_objects(shape: &str, mappings: usize) -> Vec<Value> {
         _ => 100,
     };
     if hosts == 0 {
-        values.push(custom("Host", "any", json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } })));
+        values.push(custom(
+            "Host",
+            "any",
+            json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } }),
+        ));
     } else {
         let certificate = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()]).unwrap();
         let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
@@ -190,7 +216,8 @@ fn shape_objects(shape: &str, mappings: usize) -> Vec<Value> {
         "ports": [{ "port": 8080, "protocol": "TCP", "name": "" }],
         "endpoints": [{ "addresses": ["10.9.0.100"], "conditions": { "ready": true } }] }));
     for index in 0..count {
-        let hostname = if hosts == 0 || shared { "*".to_owned() } else { format!("host-{}.example.com", index % hosts) };
+        let hostname =
+            if hosts == 0 || shared { "*".to_owned() } else { format!("host-{}.example.com", index % hosts) };
         let mut spec = json!({
             "hostname": hostname, "prefix": format!("/team-{}/service-{index}/api/", index % 37),
             "service": format!("service-{}", index % services), "timeout_ms": 3000 + index % 5,
@@ -209,12 +236,17 @@ fn custom(kind: &str, name: &str, spec: Value) -> Value {
 }
 
 fn listener(name: &str, port: u16, protocol: &str) -> Value {
-    custom("Listener", name, json!({ "port": port, "protocol": protocol, "securityModel": "XFP", "hostBinding": { "namespace": { "from": "ALL" } } }))
+    custom(
+        "Listener",
+        name,
+        json!({ "port": port, "protocol": protocol, "securityModel": "XFP", "hostBinding": { "namespace": { "from": "ALL" } } }),
+    )
 }
 
 fn read(path: &Path, values: &mut Vec<Value>) {
     if path.is_dir() {
-        let mut entries: Vec<PathBuf> = std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
         entries.sort();
         entries.iter().for_each(|entry| read(entry, values));
         return;
@@ -223,5 +255,5 @@ fn read(path: &Path, values: &mut Vec<Value>) {
         return;
     }
     let text = std::fs::read_to_string(path).expect("a readable file");
-    values.extend(serde_saphyr::from_multiple_with_options::<Value>(&text, serde_saphyr::options! { budget: None }).expect("YAML"));
+    values.extend(api::yaml::documents(&text, 1_000_000).expect("YAML"));
 }

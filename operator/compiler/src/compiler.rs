@@ -9,7 +9,9 @@ use crate::options::Options;
 use crate::stage::list::ListState;
 use crate::stage::placement::ListClass;
 use crate::stage::settings::Slice;
-use crate::stage::{attach, endpoint, group, host, listener, parsed, placement, rule, settings, source, tls, upstream, verdict};
+use crate::stage::{
+    attach, endpoint, group, host, listener, parsed, placement, rule, settings, source, tls, upstream, verdict,
+};
 use ahash::AHashMap;
 use ir::{Kind, ListId, ObjectKey, ProtoVariant, RouteGroup, RowChanges, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +44,8 @@ pub(crate) struct Batch {
 #[derive(Default)]
 pub(crate) struct RowKeys {
     pub(crate) listeners: BTreeMap<Arc<str>, ObjectKey>,
-    pub(crate) tables: BTreeMap<Arc<str>, attach::ChainId>,
+    /// A name can move from one chain to another within a batch, so all chains that had or have it are kept.
+    pub(crate) tables: BTreeMap<Arc<str>, BTreeSet<attach::ChainId>>,
     pub(crate) lists: BTreeSet<ListId>,
     pub(crate) clusters: BTreeMap<Arc<str>, Option<Arc<upstream::Upstream>>>,
     pub(crate) endpoints: BTreeMap<Arc<str>, endpoint::EndpointKey>,
@@ -131,7 +134,8 @@ impl Compiler {
 
     fn put(&mut self, key: ObjectKey, object: Option<Arc<Object>>) {
         let db = &mut self.db;
-        let bears = |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| object.config_annotation.is_some());
+        let bears =
+            |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| object.config_annotation.is_some());
         let declares = source::may_bear(key.kind) && bears(&object);
         let Some(old) = db.objects.set(&db.graph, &key, object.clone()) else { return };
         if key.kind.is_custom() {
@@ -291,7 +295,7 @@ impl Compiler {
         let keys = batch.rows;
         let rows = RowChanges {
             listeners: keys.listeners.into_iter().map(|(name, key)| (name, db.listeners.peek(&key).cloned())).collect(),
-            tables: keys.tables.into_iter().map(|(name, id)| self.table_row(name, &id)).collect(),
+            tables: keys.tables.into_iter().map(|(name, ids)| self.table_row(name, &ids)).collect(),
             lists: keys.lists.into_iter().map(|id| (id.clone(), db.route_lists.peek(&id).cloned())).collect(),
             clusters: keys
                 .clusters
@@ -322,8 +326,8 @@ impl Compiler {
     }
 
     /// A chain that changed its owner has a table under another name; the row under the former name is gone.
-    fn table_row(&self, name: Arc<str>, id: &attach::ChainId) -> (Arc<str>, ir::Row<ir::RouteTable>) {
-        let row = self.db.tables.peek(id).filter(|table| table.name == name).cloned();
+    fn table_row(&self, name: Arc<str>, ids: &BTreeSet<attach::ChainId>) -> (Arc<str>, ir::Row<ir::RouteTable>) {
+        let row = ids.iter().find_map(|id| self.db.tables.peek(id).filter(|table| table.name == name)).cloned();
         (name, row)
     }
 
@@ -363,8 +367,12 @@ impl Compiler {
     pub fn users_of_cluster(&self, name: &str) -> Vec<ObjectKey> {
         let upstreams = self.db.upstreams.iter().filter(|(_, row)| *row.name == *name);
         let groups = upstreams.filter_map(|(key, _)| self.db.upstream_users.peek(&key)).flatten();
-        let mut users: Vec<ObjectKey> =
-            groups.filter_map(|id| self.db.members.peek(id)).flatten().filter(|key| !verdict::is_probe(key)).cloned().collect();
+        let mut users: Vec<ObjectKey> = groups
+            .filter_map(|id| self.db.members.peek(id))
+            .flatten()
+            .filter(|key| !verdict::is_probe(key))
+            .cloned()
+            .collect();
         users.sort();
         users.dedup();
         users
@@ -373,7 +381,8 @@ impl Compiler {
     /// Hosts and TLSContexts that name an SDS resource, sorted.
     pub fn users_of_secret(&self, name: &str) -> Vec<ObjectKey> {
         let keys = self.db.sds.iter().filter(|(key, _)| *key.name() == *name);
-        let mut users: Vec<ObjectKey> = keys.filter_map(|(key, _)| self.db.sds_users.peek(&key)).flatten().cloned().collect();
+        let mut users: Vec<ObjectKey> =
+            keys.filter_map(|(key, _)| self.db.sds_users.peek(&key)).flatten().cloned().collect();
         users.sort();
         users.dedup();
         users
@@ -382,7 +391,13 @@ impl Compiler {
     /// A Listener and the Hosts on it, by the name of the Envoy listener.
     pub fn objects_of_listener(&self, name: &str) -> Vec<ObjectKey> {
         let Some((key, _)) = self.db.listeners.iter().find(|(_, row)| *row.name == *name) else { return Vec::new() };
-        let mut objects: Vec<ObjectKey> = self.db.attachments.iter().filter(|(_, attached)| attached.chains.iter().any(|chain| chain.0 == key)).map(|(host, _)| host).collect();
+        let mut objects: Vec<ObjectKey> = self
+            .db
+            .attachments
+            .iter()
+            .filter(|(_, attached)| attached.chains.iter().any(|chain| chain.0 == key))
+            .map(|(host, _)| host)
+            .collect();
         objects.push(key);
         objects.sort();
         objects

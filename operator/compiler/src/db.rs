@@ -18,7 +18,9 @@ use crate::stage::source::{Declared, Source};
 use crate::stage::tls::{ContextRow, SdsKey, SdsRow};
 use crate::stage::upstream::{Backend, Upstream};
 use ahash::AHashMap;
-use ir::{Chain, Cluster, EndpointSet, Kind, ListId, ListenerRow, ObjectKey, RouteList, RouteTable, Verdict, VirtualHostBody};
+use ir::{
+    Chain, Cluster, EndpointSet, Kind, ListId, ListenerRow, ObjectKey, RouteList, RouteTable, Verdict, VirtualHostBody,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use crate::compiler::Batch;
 use crate::db::{Db, is_listed};
 use crate::parse::{HostCondition, Parsed};
 use crate::stage::attach::{self, Attached, ChainId, ChainKey, DomainKey};
+use crate::stage::endpoint;
 use crate::stage::group::GroupRow;
 use crate::stage::host::HostRow;
 use crate::stage::list::ListState;
@@ -13,7 +14,6 @@ use crate::stage::rule::Rule;
 use crate::stage::source::Declared;
 use crate::stage::tls::{ContextRow, SdsKey};
 use crate::stage::upstream::Upstream;
-use crate::stage::endpoint;
 use ir::{Cluster, Discovery, GlobShape, Kind, ListId, ObjectKey, RouteTable, VirtualHostBody};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,7 +50,9 @@ pub(crate) fn parsed(db: &mut Db, key: &ObjectKey, old: Option<Arc<ParsedRow>>) 
         Kind::Mapping => db.rules.mark(graph, key),
         Kind::Host => db.hosts.mark(graph, key),
         Kind::TLSContext => {
-            let entry = |row: &Option<Arc<ParsedRow>>| row.as_ref().map(|row| (key.name.clone(), (row.created, key.clone()))).into_iter();
+            let entry = |row: &Option<Arc<ParsedRow>>| {
+                row.as_ref().map(|row| (key.name.clone(), (row.created, key.clone()))).into_iter()
+            };
             db.contexts_by_name.update(graph, entry(&old), entry(&new));
             db.contexts.mark(graph, key);
         }
@@ -242,10 +244,18 @@ fn move_glob(db: &mut Db, id: &Arc<str>, old: Option<Arc<str>>, new: Option<Arc<
             continue;
         }
         if ir::glob_shape(&glob) == GlobShape::Exact {
-            if add { db.exact_globs.insert(graph, &glob, id.clone()) } else { db.exact_globs.remove(graph, &glob, id) };
+            if add {
+                db.exact_globs.insert(graph, &glob, id.clone())
+            } else {
+                db.exact_globs.remove(graph, &glob, id)
+            };
             continue;
         }
-        if add { db.wild_groups.insert(graph, &glob, id.clone()) } else { db.wild_groups.remove(graph, &glob, id) };
+        if add {
+            db.wild_groups.insert(graph, &glob, id.clone())
+        } else {
+            db.wild_groups.remove(graph, &glob, id)
+        };
         match db.wild_groups.peek(&glob).is_some() {
             true => db.wild_globs.insert(graph, &(), glob),
             false => db.wild_globs.remove(graph, &(), &glob),
@@ -307,7 +317,7 @@ pub(crate) fn table(db: &mut Db, batch: &mut Batch, id: &ChainId, old: Option<Ar
         batch.lists.insert(list.class.clone());
     }
     for row in [old, new].into_iter().flatten() {
-        batch.rows.tables.insert(row.name.clone(), id.clone());
+        batch.rows.tables.entry(row.name.clone()).or_default().insert(id.clone());
     }
 }
 

@@ -69,7 +69,12 @@ impl Object {
         let name = text("/metadata/name").unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
         if name.is_empty() || name.len() > 253 || namespace.len() > 63 {
-            return Err(Box::new(Problem::refused(&key, "metadata.name", ProblemKind::Malformed, "the object has no usable name")));
+            return Err(Box::new(Problem::refused(
+                &key,
+                "metadata.name",
+                ProblemKind::Malformed,
+                "the object has no usable name",
+            )));
         }
         let labels = value.pointer("/metadata/labels").and_then(Value::as_object).map(labels_of).unwrap_or_default();
         let config_annotation = value
@@ -123,7 +128,17 @@ fn ambassador_id(spec: &Value) -> Option<Vec<Arc<str>>> {
 /// Only what the gateway reads counts: status, resource version, managed fields and foreign annotations do not.
 fn fingerprint(value: &Value) -> u64 {
     let mut text = String::new();
-    for part in ["/apiVersion", "/spec", "/data", "/stringData", "/type", "/metadata/labels", "/ports", "/endpoints", "/addressType"] {
+    for part in [
+        "/apiVersion",
+        "/spec",
+        "/data",
+        "/stringData",
+        "/type",
+        "/metadata/labels",
+        "/ports",
+        "/endpoints",
+        "/addressType",
+    ] {
         text.push_str(part);
         if let Some(found) = value.pointer(part) {
             text.push_str(&found.to_string());
@@ -149,7 +164,8 @@ fn parse_time(text: &str) -> i64 {
     }
     // Days from the civil date, with March as the first month of the year, so that leap days come last.
     let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 1;
+    let days =
+        year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (month * 153 + 2) / 5 + day - 1;
     (days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second
 }
 

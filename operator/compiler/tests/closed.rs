@@ -25,14 +25,21 @@ fn action_of(values: &[Value], name: &str) -> Action {
 
 #[test]
 fn an_auth_service_closes_what_it_guards() {
-    for auth in [json!({ "auth_service": "auth", "proto": "grpc", "protocol_version": "v3" }), json!({ "auth_service": 7 })] {
+    for auth in
+        [json!({ "auth_service": "auth", "proto": "grpc", "protocol_version": "v3" }), json!({ "auth_service": 7 })]
+    {
         let mut values = base();
         values.push(custom("AuthService", "auth", auth));
         values.push(mapping("open", json!({ "prefix": "/open/", "bypass_auth": true })));
         assert!(matches!(action_of(&values, "m"), Action::Direct { status: 500, .. }));
         assert!(matches!(action_of(&values, "open"), Action::Forward(_)));
         let (compiler, _) = compile(&values);
-        assert!(verdict(&compiler, Kind::Mapping, "m").problems.iter().any(|problem| problem.detail.contains("AuthService default/auth")));
+        assert!(
+            verdict(&compiler, Kind::Mapping, "m")
+                .problems
+                .iter()
+                .any(|problem| problem.detail.contains("AuthService default/auth"))
+        );
     }
 }
 
@@ -125,7 +132,10 @@ fn broken() -> Vec<Value> {
         mapping("b11", json!({ "headers": { "bad name": "x" } })),
         host("b", json!({ "hostname": 5 })),
         host("b2", json!({ "hostname": "*.*" })),
-        host("b3", json!({ "hostname": "b3.example", "tls": { "min_tls_version": "v9" }, "tlsSecret": { "name": "x" } })),
+        host(
+            "b3",
+            json!({ "hostname": "b3.example", "tls": { "min_tls_version": "v9" }, "tlsSecret": { "name": "x" } }),
+        ),
         listener("b", 0, "HTTP", "XFP"),
         listener("b2", 8081, "UDP", "XFP"),
         custom("Listener", "b3", json!({ "port": "http" })),
@@ -158,8 +168,13 @@ fn broken_objects_change_nothing_for_their_neighbours_and_name_the_field() {
         let (compiler, outcome) = compile(&values);
         let key = object(&value).key.clone();
         assert_eq!(outcome.panics, 0, "{key}");
-        let verdict = compiler.verdicts().into_iter().find(|verdict| verdict.about == key).unwrap_or_else(|| panic!("{key} has no verdict"));
-        let named = verdict.problems.iter().any(|problem| problem.effect > Effect::Notice && problem.at.starts_with("spec"));
+        let verdict = compiler
+            .verdicts()
+            .into_iter()
+            .find(|verdict| verdict.about == key)
+            .unwrap_or_else(|| panic!("{key} has no verdict"));
+        let named =
+            verdict.problems.iter().any(|problem| problem.effect > Effect::Notice && problem.at.starts_with("spec"));
         assert!(named, "{key} names no field: {:?}", verdict.problems);
         assert!(verdict.problems.iter().all(|problem| problem.detail.len() < 1000), "{key} repeats too much");
         // A Host that is refused, or closed, adds its own closed chain at most.

@@ -79,7 +79,12 @@ fn broken_mapping() -> impl Strategy<Value = Value> {
 
 fn hosts() -> impl Strategy<Value = Value> {
     let name = select(vec!["h0", "h1", "h2", "h3"]);
-    let selector = select(vec![Value::Null, json!({ "matchLabels": { "app": "a" } }), json!({ "matchLabels": { "app": "b", "tier": "1" } }), json!({})]);
+    let selector = select(vec![
+        Value::Null,
+        json!({ "matchLabels": { "app": "a" } }),
+        json!({ "matchLabels": { "app": "b", "tier": "1" } }),
+        json!({}),
+    ]);
     let tls = select(vec![
         json!({}),
         json!({ "tlsSecret": { "name": "cert0" } }),
@@ -101,7 +106,10 @@ fn listeners() -> impl Strategy<Value = Value> {
     let name = select(vec!["l0", "l1", "l2"]);
     let port = select(vec![8080_u16, 8443]);
     let protocol = select(vec!["HTTP", "HTTPS"]);
-    let binding = select(vec![json!({ "namespace": { "from": "ALL" } }), json!({ "namespace": { "from": "SELF" }, "selector": { "matchLabels": { "app": "a" } } })]);
+    let binding = select(vec![
+        json!({ "namespace": { "from": "ALL" } }),
+        json!({ "namespace": { "from": "SELF" }, "selector": { "matchLabels": { "app": "a" } } }),
+    ]);
     (name, port, protocol, select(vec!["XFP", "SECURE", "INSECURE"]), 0..2_i32, binding, times()).prop_map(
         |(name, port, protocol, model, depth, binding, time)| {
             let mut value = listener(name, port, protocol, model);
@@ -130,19 +138,39 @@ fn others() -> impl Strategy<Value = Value> {
         "{ not yaml",
     ]);
     prop_oneof![
-        (select(vec!["s0", "s1"]), select(vec![None, Some("10.0.0.1"), Some("10.0.0.2"), Some("None")])).prop_map(|(name, ip)| service(name, ip)),
+        (select(vec!["s0", "s1"]), select(vec![None, Some("10.0.0.1"), Some("10.0.0.2"), Some("None")]))
+            .prop_map(|(name, ip)| service(name, ip)),
         (select(vec!["s0", "s1"]), annotation).prop_map(|(name, text)| {
             let mut value = service(name, Some("10.0.0.1"));
             value["metadata"]["annotations"] = json!({ "getambassador.io/config": text });
             value
         }),
-        (select(vec!["e0", "e1"]), select(vec!["s0", "s1"]), select(vec![vec!["10.2.0.1"], vec!["10.2.0.1", "10.2.0.2"], vec![]]), any::<bool>())
+        (
+            select(vec!["e0", "e1"]),
+            select(vec!["s0", "s1"]),
+            select(vec![vec!["10.2.0.1"], vec!["10.2.0.1", "10.2.0.2"], vec![]]),
+            any::<bool>()
+        )
             .prop_map(|(name, service, addresses, ready)| slice(name, service, &addresses, ready)),
-        (config, times()).prop_map(|(config, time)| created(custom("Module", "ambassador", json!({ "config": config })), time)),
-        select(vec![json!({ "secret": "cert0" }), json!({ "hosts": ["a.example"] }), json!({ "ca_secret": "cert1", "cert_required": true }), json!({ "hosts": 3 })])
-            .prop_map(|spec| custom("TLSContext", "context", spec)),
-        (select(vec!["KubernetesEndpointResolver", "KubernetesServiceResolver"])).prop_map(|kind| custom(kind, "own", json!({}))),
-        Just(custom("AuthService", "auth", json!({ "auth_service": "auth", "proto": "grpc", "protocol_version": "v3" }))),
+        (config, times())
+            .prop_map(|(config, time)| created(custom("Module", "ambassador", json!({ "config": config })), time)),
+        select(vec![
+            json!({ "secret": "cert0" }),
+            json!({ "hosts": ["a.example"] }),
+            json!({ "ca_secret": "cert1", "cert_required": true }),
+            json!({ "hosts": 3 })
+        ])
+        .prop_map(|spec| custom("TLSContext", "context", spec)),
+        (select(vec!["KubernetesEndpointResolver", "KubernetesServiceResolver"])).prop_map(|kind| custom(
+            kind,
+            "own",
+            json!({})
+        )),
+        Just(custom(
+            "AuthService",
+            "auth",
+            json!({ "auth_service": "auth", "proto": "grpc", "protocol_version": "v3" })
+        )),
         (select(vec!["cert0", "cert1", "fallback-self-signed-cert"]), certificate).prop_map(|(name, text)| json!({
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": { "name": name, "namespace": "default" }, "data": { "tls.crt": text, "tls.key": text } })),

@@ -16,7 +16,10 @@ fn groups(values: &[Value]) -> Vec<std::sync::Arc<ir::RouteGroup>> {
 }
 
 fn base() -> Vec<Value> {
-    vec![listener("l", 8080, "HTTP", "XFP"), host("h", json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } }))]
+    vec![
+        listener("l", 8080, "HTTP", "XFP"),
+        host("h", json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } })),
+    ]
 }
 
 #[test]
@@ -24,7 +27,10 @@ fn group_ids_are_upstreams() {
     let vectors = [
         (json!({ "prefix": "/foo/" }), "cfc9f77abfba141327b2282e7923308040d9ae76"),
         (json!({ "prefix": "/foo/", "hostname": "foo.example.com" }), "60e2618f387a7ef70b4a9f5b2c524e56e27b482c"),
-        (json!({ "prefix": "/foo/", "hostname": "foo.example.com", "method": "GET" }), "de16012147d1416373678a9e465d687c2336f5a0"),
+        (
+            json!({ "prefix": "/foo/", "hostname": "foo.example.com", "method": "GET" }),
+            "de16012147d1416373678a9e465d687c2336f5a0",
+        ),
         (json!({ "prefix": "/foo/", "query_parameters": { "q": "1" } }), "5aa998dda52d12b2d3801c3e66ed8ff1b022407f"),
         (json!({ "prefix": "/foo/", "precedence": 5 }), "78ef6feb8fb3b3b1ad066da3c1d93af9d1523778"),
         (json!({ "prefix": "/foo/", "precedence": -5 }), "08f39bef85626aeacad07780e62884939ba480a7"),
@@ -98,11 +104,19 @@ fn canary_shares_are_upstreams() {
 #[test]
 fn weights_above_100_are_said_and_capped() {
     let mut values = base();
-    values.extend([60, 60].iter().enumerate().map(|(index, weight)| mapping(&format!("m{index}"), json!({ "prefix": "/a/", "weight": weight }))));
+    values.extend(
+        [60, 60]
+            .iter()
+            .enumerate()
+            .map(|(index, weight)| mapping(&format!("m{index}"), json!({ "prefix": "/a/", "weight": weight }))),
+    );
     let (compiler, _) = compile(&values);
     for name in ["m0", "m1"] {
         let problems = &verdict(&compiler, Kind::Mapping, name).problems;
-        assert!(problems.iter().any(|problem| problem.at == "spec.weight" && problem.detail.contains("120")), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.at == "spec.weight" && problem.detail.contains("120")),
+            "{problems:?}"
+        );
     }
 }
 
@@ -112,7 +126,10 @@ fn clusters_have_upstreams_names() {
         (json!({ "service": "foo" }), "cluster_foo_default"),
         (json!({ "service": "https://foo" }), "cluster_https___foo_otls_default"),
         (json!({ "service": "foo", "tls": "up" }), "cluster_foo_otls_up_default"),
-        (json!({ "service": "foo:8080", "resolver": "endpoint", "load_balancer": { "policy": "ring_hash", "cookie": { "name": "c" } } }), "cluster_foo_8080_default_er_ring_hash_cookie_c"),
+        (
+            json!({ "service": "foo:8080", "resolver": "endpoint", "load_balancer": { "policy": "ring_hash", "cookie": { "name": "c" } } }),
+            "cluster_foo_8080_default_er_ring_hash_cookie_c",
+        ),
         (json!({ "service": "https://a_very_long_service_name_that_goes_on_and_on.example.com" }), ""),
     ];
     for (spec, name) in vectors {
@@ -136,7 +153,12 @@ fn options_that_upstreams_name_lacks_make_another_cluster() {
     values.push(mapping("b", json!({ "prefix": "/b/", "service": "foo", "connect_timeout_ms": 500 })));
     values.push(mapping("c", json!({ "prefix": "/c/", "service": "foo", "connect_timeout_ms": 3000 })));
     let (compiler, _) = compile(&values);
-    let names: Vec<_> = Mirror::of(&compiler).clusters.keys().filter(|name| name.starts_with("cluster_foo")).map(|name| name.len()).collect();
+    let names: Vec<_> = Mirror::of(&compiler)
+        .clusters
+        .keys()
+        .filter(|name| name.starts_with("cluster_foo"))
+        .map(|name| name.len())
+        .collect();
     assert_eq!(names, [19, 28], "the default has upstream's name, the other one a hash behind it");
 }
 
@@ -147,7 +169,12 @@ fn names_that_look_alike_stay_apart() {
     values.push(mapping("b", json!({ "prefix": "/b/", "service": "foo.bar" })));
     let (compiler, _) = compile(&values);
     let mirror = Mirror::of(&compiler);
-    let hosts: std::collections::BTreeSet<_> = mirror.clusters.values().filter(|cluster| cluster.name.starts_with("cluster_foo")).map(|cluster| format!("{:?}", cluster.discovery)).collect();
+    let hosts: std::collections::BTreeSet<_> = mirror
+        .clusters
+        .values()
+        .filter(|cluster| cluster.name.starts_with("cluster_foo"))
+        .map(|cluster| format!("{:?}", cluster.discovery))
+        .collect();
     assert_eq!(hosts.len(), 2, "{hosts:?}");
 }
 
@@ -158,5 +185,12 @@ fn conflicts_go_to_the_older_object() {
     let (compiler, _) = compile(&[new, old, host("h", json!({ "hostname": "*" }))]);
     assert!(verdict(&compiler, Kind::Listener, "z-old").accepted);
     let loser = verdict(&compiler, Kind::Listener, "a-new");
-    assert!(!loser.accepted && loser.problems.iter().any(|problem| problem.at == "spec.port" && problem.detail.contains("default/z-old")), "{loser:?}");
+    assert!(
+        !loser.accepted
+            && loser
+                .problems
+                .iter()
+                .any(|problem| problem.at == "spec.port" && problem.detail.contains("default/z-old")),
+        "{loser:?}"
+    );
 }

@@ -145,7 +145,9 @@ impl Graph {
     pub(super) fn set_reads(&self, node: NodeId, reads: Reads) {
         let inner = &mut *self.inner.borrow_mut();
         let new = reads.into_sorted();
-        let Some(old) = inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)) else { return };
+        let Some(old) = inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)) else {
+            return;
+        };
         if *old != *new {
             for gone in old.iter().filter(|read| new.binary_search(read).is_err()) {
                 inner.forget_reader(*gone, node);
@@ -207,7 +209,8 @@ impl Graph {
 
     pub(super) fn release(&self, node: NodeId) {
         let inner = &mut *self.inner.borrow_mut();
-        let reads = inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)).unwrap_or_default();
+        let reads =
+            inner.nodes.get_mut(node.0 as usize).map(|found| std::mem::take(&mut found.reads)).unwrap_or_default();
         for read in reads.iter() {
             inner.forget_reader(*read, node);
         }

@@ -126,7 +126,14 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
     }
 
     /// Stores a recomputed row with what it read. Gives the old row back when it differs.
-    pub fn finish(&mut self, graph: &Graph, slot: u32, node: NodeId, reads: Reads, row: Option<V>) -> Option<Option<V>> {
+    pub fn finish(
+        &mut self,
+        graph: &Graph,
+        slot: u32,
+        node: NodeId,
+        reads: Reads,
+        row: Option<V>,
+    ) -> Option<Option<V>> {
         graph.set_reads(node, reads);
         self.put(graph, slot, node, row)
     }

@@ -122,7 +122,11 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
             Err(problem) => {
                 let dot = if problem.path.is_empty() || problem.path.starts_with('[') { "" } else { "." };
                 let place = format!("{}{dot}{}", self.field(key), problem.path);
-                self.report.degrade(&place, ProblemKind::Malformed, format!("{}; the default is used", problem.message));
+                self.report.degrade(
+                    &place,
+                    ProblemKind::Malformed,
+                    format!("{}; the default is used", problem.message),
+                );
                 None
             }
         }

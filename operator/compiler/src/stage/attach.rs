@@ -5,8 +5,8 @@ use crate::incr::Reads;
 use crate::parse::{InsecureAction, NamespaceFrom, Parsed, ParsedListener, SecurityModel};
 use crate::stage::host::HostRow;
 use ir::{
-    Chain, ChainBody, ChainMatch, GlobShape, Kind, ListId, ObjectKey, Problem, ProblemKind, ProtoVariant, RouteTable, VirtualHost,
-    VirtualHostBody,
+    Chain, ChainBody, ChainMatch, GlobShape, Kind, ListId, ObjectKey, Problem, ProblemKind, ProtoVariant, RouteTable,
+    VirtualHost, VirtualHostBody,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +121,9 @@ fn shares_chain(db: &Db, reads: &Reads, chain: &ChainKey, owner: Option<&ObjectK
 /// Findings about a Host's place in its chains.
 pub fn host_problems(db: &Db, reads: &Reads, key: &ObjectKey, host: &HostRow) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (listener, chain) in db.attachments.get(&db.graph, reads, key).into_iter().flat_map(|attached| attached.chains.iter()) {
+    for (listener, chain) in
+        db.attachments.get(&db.graph, reads, key).into_iter().flat_map(|attached| attached.chains.iter())
+    {
         let owner = db.chain_owners.get(&db.graph, reads, &(listener.clone(), chain.clone()));
         if !shares_chain(db, reads, chain, owner, key)
             && let Some(owner) = owner
@@ -155,7 +157,8 @@ pub fn body(db: &Db, reads: &Reads, key: &DomainKey) -> Option<VirtualHostBody> 
     }
     // While no Mapping asks for the header, all variants are the same list.
     let asks = db.asks_proto.get(&db.graph, reads, &()).is_some();
-    let (secure, insecure) = if asks { (ProtoVariant::Secure, ProtoVariant::Insecure) } else { (ProtoVariant::AsIs, ProtoVariant::AsIs) };
+    let (secure, insecure) =
+        if asks { (ProtoVariant::Secure, ProtoVariant::Insecure) } else { (ProtoVariant::AsIs, ProtoVariant::AsIs) };
     let insecure_body = |variant| match host.insecure {
         InsecureAction::Route => VirtualHostBody::Routes(list(variant)),
         InsecureAction::Redirect => VirtualHostBody::RedirectToHttps { acme: list(variant) },
@@ -222,7 +225,9 @@ pub fn table(db: &Db, reads: &Reads, id: &ChainId) -> Option<Arc<RouteTable>> {
 /// The lists that an answer draws from.
 pub fn lists(body: &VirtualHostBody, found: &mut Vec<ListId>) {
     match body {
-        VirtualHostBody::Routes(list) | VirtualHostBody::AcmeOnly(list) | VirtualHostBody::RedirectToHttps { acme: list } => {
+        VirtualHostBody::Routes(list)
+        | VirtualHostBody::AcmeOnly(list)
+        | VirtualHostBody::RedirectToHttps { acme: list } => {
             found.push(list.clone());
         }
         VirtualHostBody::ByForwardedProto { secure, insecure } => {

@@ -77,7 +77,15 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
         let matches = first_rule.matches.clone();
         Arc::new(RouteGroup { id: id.clone(), order, matches, headers: merged_headers(&ordinary), routes })
     });
-    Some(Arc::new(GroupRow { group, host: first_rule.host.clone(), labels: Arc::new(labels), probe, asks_proto, upstreams, problems }))
+    Some(Arc::new(GroupRow {
+        group,
+        host: first_rule.host.clone(),
+        labels: Arc::new(labels),
+        probe,
+        asks_proto,
+        upstreams,
+        problems,
+    }))
 }
 
 /// Those that can share a group with the first. The others are refused, each with the field that differs.
@@ -152,7 +160,11 @@ fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
 fn by_emission<'a, 'b>(members: &'b [&'b Member<'a>]) -> impl Iterator<Item = &'b Member<'a>> {
     let weighted = |member: &&&Member| member.rule.weight.is_some();
     let alone = members.len() == 1;
-    members.iter().filter(move |member| alone || weighted(member)).chain(members.iter().filter(move |member| !alone && !weighted(member))).copied()
+    members
+        .iter()
+        .filter(move |member| alone || weighted(member))
+        .chain(members.iter().filter(move |member| !alone && !weighted(member)))
+        .copied()
 }
 
 fn round_half_even(dividend: u32, divisor: u32) -> u32 {
@@ -186,7 +198,8 @@ fn merged_headers(members: &[&Member]) -> HeaderEdits {
 /// By name, the last of equal names.
 fn sorted(mut edits: HeaderEdits) -> HeaderEdits {
     for list in [&mut edits.add_request, &mut edits.add_response] {
-        let by_name: BTreeMap<Arc<str>, HeaderValue> = list.drain(..).map(|header| (header.name.clone(), header)).collect();
+        let by_name: BTreeMap<Arc<str>, HeaderValue> =
+            list.drain(..).map(|header| (header.name.clone(), header)).collect();
         list.extend(by_name.into_values());
     }
     edits

@@ -95,7 +95,13 @@ fn default_host(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<HostRow>>
     }))
 }
 
-fn host_tls(db: &Db, reads: &Reads, key: &ObjectKey, host: &ParsedHost, problems: &mut Vec<Problem>) -> Option<HostTls> {
+fn host_tls(
+    db: &Db,
+    reads: &Reads,
+    key: &ObjectKey,
+    host: &ParsedHost,
+    problems: &mut Vec<Problem>,
+) -> Option<HostTls> {
     let namespace = &key.namespace;
     let secret = host.tls_secret.as_ref().map(|reference| tls::secret_source(namespace, reference));
     if let Some(name) = &host.tls_context {
@@ -106,7 +112,10 @@ fn host_tls(db: &Db, reads: &Reads, key: &ObjectKey, host: &ParsedHost, problems
         // Upstream splits dotted names in the inline form whenever the Secret's namespace is written out.
         let written = host.tls_secret.as_ref().is_some_and(|SecretRef { namespace, .. }| namespace.is_some());
         let namespacing = written || db.secret_namespacing(reads);
-        return Some(HostTls { resolved: tls::resolve(namespace, Some(secret), settings, namespacing), closed: settings.closed });
+        return Some(HostTls {
+            resolved: tls::resolve(namespace, Some(secret), settings, namespacing),
+            closed: settings.closed,
+        });
     }
     let implicit: Arc<str> = format!("{}-context", key.name).into();
     if tls::find_context(db, reads, namespace, &implicit).is_some() {
@@ -129,18 +138,29 @@ fn context_tls(
     let bare = |secret: Option<PemSource>| tls::resolve(&key.namespace, secret, &TlsSettings::default(), false);
     let found = tls::find_context(db, reads, &key.namespace, name);
     let Some(context_key) = found else {
-        problems.push(Problem::degraded(key, at, ProblemKind::MissingReference, format!("TLSContext `{name}` does not exist; nothing is served over TLS")));
+        problems.push(Problem::degraded(
+            key,
+            at,
+            ProblemKind::MissingReference,
+            format!("TLSContext `{name}` does not exist; nothing is served over TLS"),
+        ));
         return closed(bare(secret));
     };
     let Some(context) = db.contexts.get(&db.graph, reads, &context_key) else {
-        problems.push(Problem::degraded(key, at, ProblemKind::MissingReference, format!("{context_key} is not accepted; nothing is served over TLS")));
+        problems.push(Problem::degraded(
+            key,
+            at,
+            ProblemKind::MissingReference,
+            format!("{context_key} is not accepted; nothing is served over TLS"),
+        ));
         return closed(bare(secret));
     };
     let own = secret.map(|source| tls::resolve(&key.namespace, Some(source), &TlsSettings::default(), false));
     let mut resolved = context.tls.clone();
     match (own.and_then(|own| own.certificate), &resolved.certificate) {
         (Some(own), Some(other)) if own != *other => {
-            let detail = format!("TLSContext `{name}` names the Secret {}, the Host names {}", other.name(), own.name());
+            let detail =
+                format!("TLSContext `{name}` names the Secret {}, the Host names {}", other.name(), own.name());
             problems.push(Problem::degraded(key, at, ProblemKind::ConflictingFields, detail));
             return closed(resolved);
         }
@@ -149,11 +169,17 @@ fn context_tls(
     }
     let hosts = &context.parsed.hosts;
     if !hosts.is_empty() && !hosts.iter().any(|host| **host == *key.name || db.hostname_is(reads, key, host)) {
-        let detail = format!("TLSContext `{name}` is for {}, not for this host; it is used all the same", hosts.join(", "));
+        let detail =
+            format!("TLSContext `{name}` is for {}, not for this host; it is used all the same", hosts.join(", "));
         problems.push(Problem::notice(key, at, ProblemKind::InvalidValue, detail));
     }
     if resolved.certificate.is_none() {
-        problems.push(Problem::degraded(key, at, ProblemKind::MissingReference, format!("neither the Host nor TLSContext `{name}` names a Secret")));
+        problems.push(Problem::degraded(
+            key,
+            at,
+            ProblemKind::MissingReference,
+            format!("neither the Host nor TLSContext `{name}` names a Secret"),
+        ));
         return None;
     }
     Some(HostTls { resolved, closed: false })

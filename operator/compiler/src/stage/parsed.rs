@@ -1,9 +1,9 @@
 //! The judged form of an object: its own version if that is acceptable, else the last accepted one.
 
+use crate::check::limits::Limits;
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::{Body, Object};
-use crate::check::limits::Limits;
 use crate::parse::{self, Labels, Parsed};
 use crate::stage::source::in_scope;
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
@@ -40,7 +40,10 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ParsedRow>> {
         && refusal.fingerprint == object.fingerprint
     {
         let (kind, detail) = if refusal.held {
-            (ProblemKind::HeldBack, format!("this version waits: Envoy refused a configuration it is part of: {}", refusal.text))
+            (
+                ProblemKind::HeldBack,
+                format!("this version waits: Envoy refused a configuration it is part of: {}", refusal.text),
+            )
         } else {
             (ProblemKind::RefusedByEnvoy, format!("Envoy refused it: {}", refusal.text))
         };
@@ -59,7 +62,12 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ParsedRow>> {
         retained = value.is_some();
         if retained {
             labels = earlier.labels.clone();
-            problems.push(Problem::notice(key, "", ProblemKind::Retained, "the last accepted version is still in force"));
+            problems.push(Problem::notice(
+                key,
+                "",
+                ProblemKind::Retained,
+                "the last accepted version is still in force",
+            ));
         }
     }
     Some(Arc::new(ParsedRow { value, labels, created: object.created, accepted, retained, problems }))

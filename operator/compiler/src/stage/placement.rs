@@ -134,7 +134,13 @@ pub fn placement(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<[ListClass
     Some(found.into_iter().collect())
 }
 
-fn collect(db: &Db, reads: &Reads, term: &ClassTerm, found: &mut BTreeSet<ListClass>, keep: impl Fn(&ListClass) -> bool) {
+fn collect(
+    db: &Db,
+    reads: &Reads,
+    term: &ClassTerm,
+    found: &mut BTreeSet<ListClass>,
+    keep: impl Fn(&ListClass) -> bool,
+) {
     for (class, _) in db.classes.get(&db.graph, reads, term).into_iter().flatten() {
         if keep(class) {
             found.insert(class.clone());
@@ -183,7 +189,8 @@ impl Db {
     /// Whether a selector takes an object with these labels.
     pub fn selects(&self, Selector(pairs): &Selector, labels: &Labels) -> bool {
         let matches = |(name, value): &(Arc<str>, Arc<str>)| labels.get(name) == Some(value);
-        pairs.is_empty() || if self.options.loose_selectors { pairs.iter().any(matches) } else { pairs.iter().all(matches) }
+        pairs.is_empty()
+            || if self.options.loose_selectors { pairs.iter().any(matches) } else { pairs.iter().all(matches) }
     }
 }
 

@@ -4,14 +4,15 @@ use crate::check::{regex, service};
 use crate::db::{Db, SelectorTerm};
 use crate::incr::Reads;
 use crate::parse::{
-    HostCondition, Labels, Parsed, ParsedLoadBalancer, ParsedMapping, ParsedProbe, ResolverKind, RouteDefaults, ServiceRef,
+    HostCondition, Labels, Parsed, ParsedLoadBalancer, ParsedMapping, ParsedProbe, ResolverKind, RouteDefaults,
+    ServiceRef,
 };
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::tls;
 use crate::stage::upstream::{Upstream, UpstreamKey, UpstreamOptions, UpstreamTls};
 use ir::{
-    Action, Forward, HeaderEdits, HeaderValue, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch, PathRewrite, Problem,
-    ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
+    Action, Forward, HeaderEdits, HeaderValue, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch,
+    PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
 };
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
@@ -160,7 +161,9 @@ fn closed(db: &Db, reads: &Reads, mapping: &ParsedMapping, defaults: &RouteDefau
     }
     if (!mapping.label_domains.is_empty() || !defaults.default_labels.is_empty())
         && let Some(Setting::RateLimit(domains)) = db.settings.get(&db.graph, reads, &Slice::RateLimit)
-        && domains.iter().any(|domain| mapping.label_domains.contains(domain) || defaults.default_labels.contains(domain))
+        && domains
+            .iter()
+            .any(|domain| mapping.label_domains.contains(domain) || defaults.default_labels.contains(domain))
     {
         return Some(CLOSED.into());
     }
@@ -190,7 +193,8 @@ fn upstream(
     defaults: &RouteDefaults,
     problems: &mut Vec<Problem>,
 ) -> UpstreamKey {
-    let resolver_name = mapping.resolver.clone().or_else(|| defaults.resolver.clone()).unwrap_or_else(|| "kubernetes-service".into());
+    let resolver_name =
+        mapping.resolver.clone().or_else(|| defaults.resolver.clone()).unwrap_or_else(|| "kubernetes-service".into());
     let known = match db.settings.get(&db.graph, reads, &Slice::Resolvers) {
         Some(Setting::Resolvers(known)) => known.get(&resolver_name).copied(),
         _ => None,
@@ -369,7 +373,9 @@ fn conditions(mapping: &ParsedMapping) -> impl Iterator<Item = (&str, Option<&st
 
 fn text_of(value: &TextMatch) -> Option<&str> {
     match value {
-        TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text) | TextMatch::Regex(text) => Some(text),
+        TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Suffix(text) | TextMatch::Regex(text) => {
+            Some(text)
+        }
         TextMatch::Present => None,
     }
 }
@@ -430,7 +436,8 @@ fn order_key(mapping: &ParsedMapping) -> OrderKey {
     let mut bytes = Vec::with_capacity(96);
     let descending = |number: i64| (!((number as u64) ^ (1 << 63))).to_be_bytes();
     let length = |text: &str| text.chars().count() as i64;
-    let weigh = |name: &str, value: Option<&str>, regex: bool| length(name) + value.map_or(1, length) + i64::from(regex);
+    let weigh =
+        |name: &str, value: Option<&str>, regex: bool| length(name) + value.map_or(1, length) + i64::from(regex);
     bytes.extend(descending(mapping.precedence));
     bytes.extend(descending(length(mapping.path.text())));
     bytes.extend(descending(conditions(mapping).map(|(name, value, regex)| weigh(name, value, regex)).sum()));

@@ -2,7 +2,9 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::parse::{ClusterDefaults, HttpDefaults, Parsed, ParsedModule, ParsedProbe, ResolverKind, RouteDefaults, TlsDefaults};
+use crate::parse::{
+    ClusterDefaults, HttpDefaults, Parsed, ParsedModule, ParsedProbe, ResolverKind, RouteDefaults, TlsDefaults,
+};
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;

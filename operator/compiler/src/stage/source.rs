@@ -40,7 +40,8 @@ pub fn declared(db: &Db, reads: &Reads, bearer: &ObjectKey) -> Option<Arc<Declar
             Err(found) => {
                 let what = found.about.map(|(kind, name)| format!("{kind} `{name}`: ")).unwrap_or_default();
                 let place = found.document.map(|index| format!("{at}[{index}]")).unwrap_or_else(|| at.to_owned());
-                let place = if found.problem.path.is_empty() { place } else { format!("{place}.{}", found.problem.path) };
+                let place =
+                    if found.problem.path.is_empty() { place } else { format!("{place}.{}", found.problem.path) };
                 let detail = format!("{what}{}", found.problem.message);
                 row.problems.push(Problem::degraded(bearer, place, ProblemKind::Malformed, detail));
                 continue;
@@ -95,8 +96,14 @@ pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
     let (object, bearer) = candidates.next()?;
     let problems = candidates
         .map(|(_, other)| {
-            let place = other.map_or_else(|| "as a resource".to_owned(), |bearer| format!("in an annotation of {bearer}"));
-            Problem::degraded(key, "", ProblemKind::Duplicate, format!("it is declared again {place}; that one is ignored"))
+            let place =
+                other.map_or_else(|| "as a resource".to_owned(), |bearer| format!("in an annotation of {bearer}"));
+            Problem::degraded(
+                key,
+                "",
+                ProblemKind::Duplicate,
+                format!("it is declared again {place}; that one is ignored"),
+            )
         })
         .collect();
     Some(Arc::new(Source { object, bearer, problems }))

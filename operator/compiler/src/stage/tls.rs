@@ -28,7 +28,9 @@ impl PemSource {
 
     fn wanted(&self) -> WantedName {
         match self {
-            PemSource::Secret(namespace, name) => WantedName::Secret { namespace: namespace.clone(), name: name.clone() },
+            PemSource::Secret(namespace, name) => {
+                WantedName::Secret { namespace: namespace.clone(), name: name.clone() }
+            }
             PemSource::File(path) => WantedName::File(path.clone()),
         }
     }
@@ -47,7 +49,8 @@ impl SdsKey {
     /// The SDS name.
     pub fn name(&self) -> SecretName {
         match self {
-            SdsKey::Certificate(chain, _) => chain.text().into(),
+            SdsKey::Certificate(chain, key) if chain == key => chain.text().into(),
+            SdsKey::Certificate(chain, key) => format!("{}+{}", chain.text(), key.text()).into(),
             SdsKey::Validation(ca, None) => format!("{}/ca", ca.text()).into(),
             SdsKey::Validation(ca, Some(crl)) => format!("{}/ca+{}", ca.text(), crl.text()).into(),
         }
@@ -162,7 +165,12 @@ pub fn secret_source(namespace: &Arc<str>, reference: &SecretRef) -> PemSource {
 }
 
 /// TLS settings with a certificate from outside them (`None`: from their own files, if they name any).
-pub fn resolve(namespace: &Arc<str>, certificate: Option<PemSource>, settings: &TlsSettings, namespacing: bool) -> ResolvedTls {
+pub fn resolve(
+    namespace: &Arc<str>,
+    certificate: Option<PemSource>,
+    settings: &TlsSettings,
+    namespacing: bool,
+) -> ResolvedTls {
     let files = || Some((settings.cert_chain_file.clone()?, settings.private_key_file.clone()?));
     let certificate = match certificate {
         Some(source) => Some(SdsKey::Certificate(source.clone(), source)),
@@ -208,7 +216,8 @@ fn validation(db: &Db, reads: &Reads, ca: &PemSource, crl: Option<&PemSource>) -
         None => None,
         Some(source) => {
             let found = pem_of(db, reads, source, &["crl.pem", "user.key"])?;
-            pem::revocation_list(&found.0).map_err(|text| (ProblemKind::InvalidCertificate, format!("{}: {text}", source.text())))?;
+            pem::revocation_list(&found.0)
+                .map_err(|text| (ProblemKind::InvalidCertificate, format!("{}: {text}", source.text())))?;
             Some(found)
         }
     };
@@ -220,23 +229,36 @@ fn pem_of(db: &Db, reads: &Reads, source: &PemSource, names: &[&str]) -> Judged<
     match source {
         PemSource::File(path) => match db.files.get(&db.graph, reads, path) {
             Some(FileContent::Bytes(bytes)) => Ok(Sensitive(bytes.clone())),
-            Some(FileContent::Assumed) => Err((ProblemKind::NoEffect, format!("file `{path}` is assumed to exist; its content is not known"))),
+            Some(FileContent::Assumed) => {
+                Err((ProblemKind::NoEffect, format!("file `{path}` is assumed to exist; its content is not known")))
+            }
             None => Err(missing(format!("file `{path}` cannot be read"))),
         },
         PemSource::Secret(namespace, name) => {
             if db.options.certs_single_namespace && *namespace != db.options.namespace {
-                let detail = format!("Secret {namespace}/{name} is outside the namespace `{}`, and only that one is read", db.options.namespace);
+                let detail = format!(
+                    "Secret {namespace}/{name} is outside the namespace `{}`, and only that one is read",
+                    db.options.namespace
+                );
                 return Err((ProblemKind::ReferenceNotAllowed, detail));
             }
             let key = ObjectKey::new(Kind::Secret, namespace.clone(), name.clone());
-            let object = db.objects.get(&db.graph, reads, &key).ok_or_else(|| missing(format!("Secret {namespace}/{name} does not exist")))?;
-            let Body::Secret(decoded) = &object.body else { return Err(missing(format!("Secret {namespace}/{name} does not exist"))) };
+            let object = db
+                .objects
+                .get(&db.graph, reads, &key)
+                .ok_or_else(|| missing(format!("Secret {namespace}/{name} does not exist")))?;
+            let Body::Secret(decoded) = &object.body else {
+                return Err(missing(format!("Secret {namespace}/{name} does not exist")));
+            };
             let secret = decoded.value.as_ref().map_err(|problem| {
                 (ProblemKind::Malformed, format!("Secret {namespace}/{name}: {}: {}", problem.path, problem.message))
             })?;
             let found = names.iter().find_map(|name| secret.data.get(*name).filter(|bytes| !bytes.is_empty()));
             let bytes = found.ok_or_else(|| {
-                (ProblemKind::InvalidCertificate, format!("Secret {namespace}/{name} has none of the keys {}", names.join(", ")))
+                (
+                    ProblemKind::InvalidCertificate,
+                    format!("Secret {namespace}/{name} has none of the keys {}", names.join(", ")),
+                )
             })?;
             Ok(Sensitive(Arc::from(bytes.as_slice())))
         }

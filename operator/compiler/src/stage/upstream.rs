@@ -3,13 +3,13 @@
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::Body;
-use crate::parse::{ParsedLoadBalancer, HashOn, ResolverKind};
+use crate::parse::{HashOn, ParsedLoadBalancer, ResolverKind};
 use ir::{CircuitBreaker, ClientTls, Cluster, Discovery, DnsFamily, Keepalive, Kind, LoadBalancing, ObjectKey};
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::hash::{Hash, Hasher};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// TLS towards the service.
@@ -309,7 +309,8 @@ pub fn backend(db: &Db, reads: &Reads, upstream: &Arc<Upstream>) -> Option<Backe
     }
     // `a.b` may be a name on the internet; `a`, and `a.b.svc…`, can only be Services.
     let labels = key.text.split_once("://").map_or(&*key.text, |(_, rest)| rest).matches('.').count();
-    let unqualified = *key.host == **name || (labels == 1 && *key.host == format!("{name}.{namespace}") && **namespace == *key.namespace);
+    let unqualified = *key.host == **name
+        || (labels == 1 && *key.host == format!("{name}.{namespace}") && **namespace == *key.namespace);
     let cluster_local = key.host.contains(".svc.") || key.host.ends_with(".svc");
     Some(if unqualified || cluster_local { Backend::Missing } else { Backend::Resolved })
 }

@@ -42,9 +42,16 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
 
 fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, found: Findings) -> Verdict {
     let Findings { mut problems, attached } = found;
-    problems.sort_by(|left, right| (std::cmp::Reverse(left.effect), &left.at, left).cmp(&(std::cmp::Reverse(right.effect), &right.at, right)));
+    problems.sort_by(|left, right| {
+        (std::cmp::Reverse(left.effect), &left.at, left).cmp(&(std::cmp::Reverse(right.effect), &right.at, right))
+    });
     problems.dedup();
-    let unresolved = |problem: &Problem| matches!(problem.kind, ProblemKind::MissingReference | ProblemKind::ReferenceNotAllowed | ProblemKind::InvalidCertificate);
+    let unresolved = |problem: &Problem| {
+        matches!(
+            problem.kind,
+            ProblemKind::MissingReference | ProblemKind::ReferenceNotAllowed | ProblemKind::InvalidCertificate
+        )
+    };
     let reference = |problem: &Problem| unresolved(problem);
     Verdict {
         about: key.clone(),
@@ -76,7 +83,8 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
         };
         found.problems.push(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail));
     }
-    found.attached = rule.shadow || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
+    found.attached =
+        rule.shadow || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
     if !found.attached {
         let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
         found.problems.push(Problem::notice(key, "spec.hostname", ProblemKind::NoMatchingHost, detail));
@@ -119,7 +127,8 @@ fn listener(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
 fn context(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     let Some(context) = db.contexts.get(&db.graph, reads, key) else { return };
     let certificate = context.tls.certificate.iter().map(|key| ("spec.secret", key));
-    let named: Vec<(&str, &SdsKey)> = certificate.chain(context.tls.validation.iter().map(|key| ("spec.ca_secret", key))).collect();
+    let named: Vec<(&str, &SdsKey)> =
+        certificate.chain(context.tls.validation.iter().map(|key| ("spec.ca_secret", key))).collect();
     found.attached = true;
     found.problems.extend(sds_problems(db, reads, key, &named));
 }

@@ -1,5 +1,10 @@
 //! Objects for tests, written as JSON.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "shared by several test binaries, each uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by several test binaries, each uses a part"
+)]
 
 use compiler::{Change, Compiler, Object, Options, Outcome};
 use ir::{ObjectKey, RowChanges, Verdict};
@@ -24,7 +29,11 @@ pub fn mapping(name: &str, spec: Value) -> Value {
 }
 
 pub fn listener(name: &str, port: u16, protocol: &str, model: &str) -> Value {
-    custom("Listener", name, json!({ "port": port, "protocol": protocol, "securityModel": model, "hostBinding": { "namespace": { "from": "ALL" } } }))
+    custom(
+        "Listener",
+        name,
+        json!({ "port": port, "protocol": protocol, "securityModel": model, "hostBinding": { "namespace": { "from": "ALL" } } }),
+    )
 }
 
 pub fn host(name: &str, spec: Value) -> Value {
@@ -69,7 +78,11 @@ pub fn compile(values: &[Value]) -> (Compiler, Outcome) {
 
 pub fn verdict(compiler: &Compiler, kind: ir::Kind, name: &str) -> Arc<Verdict> {
     let key = ObjectKey::new(kind, "default", name);
-    compiler.verdicts().into_iter().find(|verdict| verdict.about == key).unwrap_or_else(|| panic!("no verdict about {key}"))
+    compiler
+        .verdicts()
+        .into_iter()
+        .find(|verdict| verdict.about == key)
+        .unwrap_or_else(|| panic!("no verdict about {key}"))
 }
 
 /// Rows by type and name; what applying all outcomes comes to.

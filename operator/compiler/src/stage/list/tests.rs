@@ -29,14 +29,18 @@ fn matches(group: &RouteGroup, path: &str) -> bool {
 }
 
 fn through_tree(buckets: &[Arc<Bucket>], path: &str) -> Option<Arc<str>> {
-    let bucket = buckets.iter().filter(|bucket| path.starts_with(&*bucket.prefix)).max_by_key(|bucket| bucket.prefix.len())?;
+    let bucket =
+        buckets.iter().filter(|bucket| path.starts_with(&*bucket.prefix)).max_by_key(|bucket| bucket.prefix.len())?;
     bucket.groups.iter().find(|group| matches(group, path)).map(|group| group.id.clone())
 }
 
 fn path() -> impl Strategy<Value = String> {
     // A small alphabet makes shared beginnings; the umlaut makes edges that are no byte boundaries.
-    proptest::collection::vec(prop_oneof![Just("/"), Just("a"), Just("b"), Just("ä"), Just("ö"), Just("A"), Just("?")], 1..7)
-        .prop_map(|parts| format!("/{}", parts.concat()))
+    proptest::collection::vec(
+        prop_oneof![Just("/"), Just("a"), Just("b"), Just("ä"), Just("ö"), Just("A"), Just("?")],
+        1..7,
+    )
+    .prop_map(|parts| format!("/{}", parts.concat()))
 }
 
 fn any_group() -> impl Strategy<Value = Arc<RouteGroup>> {

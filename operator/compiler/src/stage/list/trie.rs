@@ -190,7 +190,8 @@ impl Node {
     /// Children that get buckets of their own: none while all fit into this one, else the largest.
     fn apart(&self) -> Vec<char> {
         let mut room = BUCKET.saturating_sub(self.own.len());
-        let mut by_size: Vec<(usize, char)> = self.children.iter().map(|(first, child)| (child.count, *first)).collect();
+        let mut by_size: Vec<(usize, char)> =
+            self.children.iter().map(|(first, child)| (child.count, *first)).collect();
         by_size.sort_unstable();
         let mut apart = Vec::new();
         for (count, first) in by_size {
