@@ -24,6 +24,9 @@ pub struct Verdict {
 impl Verdict {
     /// The finding that decides the reason of a condition, if there is one that is more than a notice.
     pub fn leading(&self) -> Option<&Problem> {
-        self.problems.iter().max_by_key(|problem| problem.effect).filter(|problem| problem.effect > crate::Effect::Notice)
+        self.problems
+            .iter()
+            .max_by_key(|problem| problem.effect)
+            .filter(|problem| problem.effect > crate::Effect::Notice)
     }
 }

@@ -359,9 +359,9 @@ mod tests {
 
     #[test]
     fn paths_are_spelled_as_the_user_does() {
-        let roots = Roots(vec![("/work/dir".into(), "dir".into()), ("/work/one.yaml".into(), "./one.yaml".into())]);
-        assert_eq!(roots.name(Path::new("/work/dir/a/b.yaml")), Some("dir/a/b.yaml".into()));
-        assert_eq!(roots.name(Path::new("/work/one.yaml")), Some("./one.yaml".into()));
-        assert_eq!(roots.name(Path::new("/work/two.yaml")), None);
+        let roots = Roots(vec![("/manifests/dir".into(), "dir".into()), ("/manifests/one.yaml".into(), "./one.yaml".into())]);
+        assert_eq!(roots.name(Path::new("/manifests/dir/a/b.yaml")), Some("dir/a/b.yaml".into()));
+        assert_eq!(roots.name(Path::new("/manifests/one.yaml")), Some("./one.yaml".into()));
+        assert_eq!(roots.name(Path::new("/manifests/two.yaml")), None);
     }
 }
