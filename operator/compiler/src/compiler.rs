@@ -25,8 +25,11 @@ use std::sync::Arc;
 pub struct Compiler {
     db: Db,
     /// What each group put into the lists.
-    listed: AHashMap<Arc<str>, (Arc<RouteGroup>, Arc<[ListClass]>)>,
+    listed: AHashMap<Arc<str>, Listed>,
 }
+
+/// A group as it was put into lists, and the classes of those lists.
+type Listed = (Arc<RouteGroup>, Arc<[ListClass]>);
 
 /// Collects what one batch changes.
 #[derive(Default)]

@@ -113,19 +113,9 @@ fn name_sds(db: &mut Db, batch: &mut Batch, owner: &ObjectKey, old: BTreeSet<Sds
                 db.wanted.remove(graph, &name, key);
             }
             let after = db.wanted.peek(&name).is_some();
-            match (before, after) {
-                (false, true) => {
-                    // Wanted again within the batch in which it was dropped: nothing changed for the feeds.
-                    if batch.wanted.remove(&name).is_none() {
-                        batch.wanted.insert(name, true);
-                    }
-                }
-                (true, false) => {
-                    if batch.wanted.remove(&name).is_none() {
-                        batch.wanted.insert(name, false);
-                    }
-                }
-                _ => {}
+            // Wanted again within the batch in which it was dropped: nothing changed for the feeds.
+            if before != after && batch.wanted.remove(&name).is_none() {
+                batch.wanted.insert(name, after);
             }
         }
     }

@@ -273,7 +273,8 @@ pub fn sds_problems(db: &Db, reads: &Reads, about: &ObjectKey, named: &[(&str, &
             && let Some((kind, detail)) = &row.problem
         {
             let make = if *kind == ProblemKind::NoEffect { Problem::notice } else { Problem::degraded };
-            problems.push(make(about, *at, *kind, detail.clone()));
+            let at: &str = at;
+            problems.push(make(about, at, *kind, detail.clone()));
         }
     }
     problems
