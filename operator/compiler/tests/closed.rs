@@ -1,5 +1,13 @@
 //! Closed, not open: a guard that cannot be applied refuses traffic, and a broken object hurts nobody else.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests state what they expect"
+)]
+
 mod support;
 
 use ir::{Action, Effect, Kind, VirtualHostBody};

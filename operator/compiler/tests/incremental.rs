@@ -1,5 +1,13 @@
 //! Invariants 1 to 5 of `docs/architecture.md`, over random edit scripts. `PROPTEST_CASES` scales them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests state what they expect"
+)]
+
 mod support;
 
 use compiler::{Change, Compiler, Object, Options, Refusal};

@@ -1,6 +1,14 @@
 //! Upstream's numbers: group ids, route order, canary shares, cluster names (the reference's appendix A, checked
 //! against upstream's own compiler).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests state what they expect"
+)]
+
 mod support;
 
 use ir::{Action, Kind};

@@ -1,9 +1,12 @@
 //! Objects for tests, written as JSON.
 #![allow(
     dead_code,
+    missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "shared by several test binaries, each uses a part"
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "shared by several test binaries, of which each uses a part"
 )]
 
 use compiler::{Change, Compiler, Object, Options, Outcome};
