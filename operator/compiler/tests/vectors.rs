@@ -82,7 +82,9 @@ fn routes_stand_in_upstreams_order() {
 
 #[test]
 fn canary_shares_are_upstreams() {
-    let vectors: [(&[Option<i64>], &[(usize, u32)]); 11] = [
+    /// Weights in load order, and shares in emission order.
+    type Vector = (&'static [Option<i64>], &'static [(usize, u32)]);
+    let vectors: [Vector; 11] = [
         (&[None], &[(0, 100)]),
         (&[Some(10)], &[(0, 100)]),
         (&[None, None], &[(0, 50), (1, 100)]),

@@ -12,6 +12,10 @@
 //! program    tree -> instructions, as far as needed to count them
 //! ```
 //!
+//! Envoy 1.40 has RE2 work on Latin-1, not on UTF-8: `.` is a byte, `\x{3bb}` is refused, `é+` repeats the last byte of
+//! the letter, `\pL` knows the letters below 256 only, and programs are small. That is not documented; the sizes that
+//! Envoy names when it refuses an expression show it.
+//!
 //! Source: RE2's syntax page (google/re2, doc/syntax.txt) and trials with RE2 itself.
 
 mod class;

@@ -1,16 +1,16 @@
-//! Sets of characters.
+//! Sets of characters. RE2 runs in Envoy on Latin-1, so a character is one byte; what lies beyond is cut off.
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
-/// The highest code point.
-pub(super) const MAX: u32 = 0x10_ffff;
+/// The highest character.
+pub(super) const MAX: u32 = 0xff;
 
-/// Code points as sorted ranges that neither overlap nor touch. Surrogates can be members: RE2 keeps them.
+/// Characters as sorted ranges that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CharSet(Vec<(u32, u32)>);
 
 impl CharSet {
-    /// Everything.
+    /// Every character.
     pub(super) fn all() -> Self {
         Self(vec![(0, MAX)])
     }
@@ -91,17 +91,12 @@ impl CharSet {
 
 /// What differs from the range in case only (Unicode's simple folding).
 fn folded(low: u32, high: u32) -> Vec<(u32, u32)> {
-    // Surrogates have no case and are no `char`; the two sides of them are folded apart.
-    let sides = [(low, high.min(0xd7ff)), (low.max(0xe000), high)];
-    let ranges = sides
-        .into_iter()
-        .filter(|(low, high)| low <= high)
-        .filter_map(|(low, high)| Some(ClassUnicodeRange::new(char::from_u32(low)?, char::from_u32(high)?)));
-    let mut class = ClassUnicode::new(ranges);
+    let Some(range) = char::from_u32(low).zip(char::from_u32(high)) else { return Vec::new() };
+    let mut class = ClassUnicode::new([ClassUnicodeRange::new(range.0, range.1)]);
     if class.try_case_fold_simple().is_err() {
         return Vec::new();
     }
-    class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect()
+    of_class(&class).0
 }
 
 /// `\d`, `\s`, `\w` by letter; they are about ASCII only.
@@ -138,19 +133,17 @@ pub(super) fn posix(name: &str) -> Option<CharSet> {
 }
 
 /// `\p{name}`: a general category in its short form, a script, or `Any`. Unlike other engines RE2 knows no long names
-/// of categories, no other properties, and minds the case.
+/// of categories, no other properties, and minds the case. Most sets are empty below 256; RE2 takes them all the same.
 pub(super) fn unicode(name: &str) -> Option<CharSet> {
     match name {
         "Any" => Some(CharSet::all()),
-        "Cs" => Some(CharSet(vec![(0xd800, 0xdfff)])),
-        // In RE2 the category of others leaves out what is not assigned.
+        // In RE2 the category of others leaves out what is not assigned; surrogates are out of reach here.
         "C" => {
-            let mut set = CharSet::default();
-            for part in ["Cc", "Cf", "Co", "Cs"] {
-                set.add_set(&unicode(part)?, false);
-            }
+            let mut set = unicode("Cc")?;
+            set.add_set(&unicode("Cf")?, false);
             Some(set)
         }
+        "Cs" => Some(CharSet::default()),
         _ if CATEGORIES.contains(&name) => table(&format!("\\p{{gc={name}}}")),
         _ if SCRIPTS.split_ascii_whitespace().any(|script| script == name) => table(&format!("\\p{{sc={name}}}")),
         _ => None,
@@ -165,16 +158,16 @@ fn of(ranges: &[(char, char)]) -> CharSet {
 fn table(expression: &str) -> Option<CharSet> {
     let parsed = regex_syntax::Parser::new().parse(expression).ok()?;
     match parsed.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            Some(CharSet(class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect()))
-        }
-        HirKind::Literal(literal) => {
-            let text = str::from_utf8(&literal.0).ok()?;
-            let only = u32::from(text.chars().next()?);
-            Some(CharSet(vec![(only, only)]))
-        }
+        HirKind::Class(Class::Unicode(class)) => Some(of_class(class)),
+        // A class of one character, all of which are high up.
+        HirKind::Literal(_) => Some(CharSet::default()),
         _ => None,
     }
+}
+
+fn of_class(class: &ClassUnicode) -> CharSet {
+    let ranges = class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()).min(MAX)));
+    CharSet(ranges.filter(|(low, high)| low <= high).collect())
 }
 
 /// General categories apart from those that need care.

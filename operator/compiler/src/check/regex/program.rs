@@ -4,10 +4,10 @@
 //! instructions reachable through them from one entry become a list. The size is the length of all lists. Both steps are
 //! done here as RE2 does them, because an estimate that is never too low would refuse ordinary expressions.
 
-use super::class::{CharSet, MAX};
+use super::class::CharSet;
 use super::simplify::{simplified, take_anchor, without_required_prefix};
 use super::syntax::{Assertion, Node};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of instructions; `None` when it is above the limit.
 pub(super) fn size(node: &Node, limit: u32) -> Option<usize> {
@@ -85,7 +85,7 @@ impl Program {
             return Some(self.flattened(start, None));
         }
         // Without an anchor a lazy loop over any bytes comes first.
-        let any = self.byte(0x00, 0xff, false, None)?;
+        let any = self.byte(0x00, 0xff)?;
         let looped = self.star(any)?;
         let unanchored = self.chain(looped, Piece { begin: start, ..Piece::default() }).begin;
         Some(self.flattened(start, Some(unanchored)))
@@ -94,9 +94,9 @@ impl Program {
     fn piece(&mut self, node: &Node) -> Option<Piece> {
         match node {
             Node::Empty => self.nop(),
-            Node::Literal(code, fold) => self.literal(*code, *fold),
+            Node::Literal(code, _) => self.literal(*code),
             Node::Class(set) => self.class(set),
-            Node::AnyByte => self.byte(0x00, 0xff, false, None),
+            Node::AnyByte => self.byte(0x00, 0xff),
             Node::Assertion(_) => {
                 let begin = self.add(Instruction::Step(0))?;
                 Some(Piece { begin, holes: vec![(begin, false)], nullable: true })
@@ -185,35 +185,23 @@ impl Program {
         Some(all)
     }
 
-    fn literal(&mut self, code: u32, fold: bool) -> Option<Piece> {
-        let mut all: Option<Piece> = None;
-        let bytes = utf8(code);
-        for byte in &bytes {
-            let next = self.byte(*byte, *byte, fold && bytes.len() == 1, None)?;
-            all = Some(match all.take() {
-                Some(all) => self.chain(all, next),
-                None => next,
-            });
-        }
-        all
+    fn literal(&mut self, code: u32) -> Option<Piece> {
+        let byte = u8::try_from(code).ok()?;
+        self.byte(byte, byte)
     }
 
     fn class(&mut self, set: &CharSet) -> Option<Piece> {
         let folds = set.folds_ascii();
-        let mut trie = Trie { program: self, begin: 0, holes: Vec::new(), suffixes: HashMap::new() };
+        let mut all = Piece::default();
         for (low, high) in set.ranges() {
             // Where A-Z is a member just as a-z is, the lower case stands for both.
             if folds && *low >= u32::from('A') && *high <= u32::from('Z') {
                 continue;
             }
-            let (upper, lower) = (u32::from('A'), u32::from('z'));
-            let needless = (*low <= upper && lower <= *high)
-                || *high < upper
-                || lower < *low
-                || (u32::from('Z') < *low && *high < u32::from('a'));
-            trie.range(*low, *high, folds && !needless)?;
+            let next = self.byte(u8::try_from(*low).ok()?, u8::try_from(*high).ok()?)?;
+            all = self.either(all, next)?;
         }
-        Some(Piece { begin: trie.begin, holes: trie.holes, nullable: false })
+        Some(all)
     }
 
     fn nop(&mut self) -> Option<Piece> {
@@ -221,10 +209,9 @@ impl Program {
         Some(Piece { begin, holes: vec![(begin, false)], nullable: true })
     }
 
-    fn byte(&mut self, low: u8, high: u8, fold: bool, then: Option<Id>) -> Option<Piece> {
-        let begin = self.add(Instruction::Byte { low, high, fold, then: then.unwrap_or(0) })?;
-        let holes = if then.is_none() { vec![(begin, false)] } else { Vec::new() };
-        Some(Piece { begin, holes, nullable: false })
+    fn byte(&mut self, low: u8, high: u8) -> Option<Piece> {
+        let begin = self.add(Instruction::Byte { low, high, then: 0 })?;
+        Some(Piece { begin, holes: vec![(begin, false)], nullable: false })
     }
 
     fn chain(&mut self, first: Piece, second: Piece) -> Piece {
@@ -314,9 +301,7 @@ impl Program {
                 Instruction::Alternative(self.behind_nops(first), self.behind_nops(second))
             }
             Instruction::Step(out) => Instruction::Step(self.behind_nops(out)),
-            Instruction::Byte { low, high, fold, then } => {
-                Instruction::Byte { low, high, fold, then: self.behind_nops(then) }
-            }
+            Instruction::Byte { low, high, then } => Instruction::Byte { low, high, then: self.behind_nops(then) },
             other => other,
         });
         Self { code: code.collect(), most: self.most }
@@ -434,153 +419,5 @@ fn joined_repetition(of: &Node, outer: Counts, greedy: bool, counted: bool) -> (
             }
         }
         _ => (of, outer),
-    }
-}
-
-/// The bytes of a code point, surrogates included.
-fn utf8(code: u32) -> Vec<u8> {
-    let byte = |value: u32| u8::try_from(value & 0xff).unwrap_or(0);
-    let continuation = |shift: u32| byte(0x80 | ((code >> shift) & 0x3f));
-    match code {
-        0..=0x7f => vec![byte(code)],
-        0x80..=0x7ff => vec![byte(0xc0 | (code >> 6)), continuation(0)],
-        0x800..=0xffff => vec![byte(0xe0 | (code >> 12)), continuation(6), continuation(0)],
-        _ => vec![byte(0xf0 | (code >> 18)), continuation(12), continuation(6), continuation(0)],
-    }
-}
-
-/// A set under construction: sequences of byte ranges that share prefixes and suffixes.
-struct Trie<'a> {
-    program: &'a mut Program,
-    begin: Id,
-    holes: Vec<Hole>,
-    /// Suffixes that may be shared: by byte range, folding and what follows.
-    suffixes: HashMap<(u8, u8, bool, Id), Id>,
-}
-
-impl Trie<'_> {
-    fn range(&mut self, low: u32, high: u32, fold: bool) -> Option<()> {
-        if low > high {
-            return Some(());
-        }
-        if (low, high) == (0x80, MAX) {
-            return self.beyond_ascii();
-        }
-        // First parts of equal length in bytes, then parts in which the last bytes are complete.
-        for last in [0x7f, 0x7ff, 0xffff] {
-            if low <= last && last < high {
-                self.range(low, last, fold)?;
-                return self.range(last + 1, high, fold);
-            }
-        }
-        if high < 0x80 {
-            let (low, high) = (u8::try_from(low).ok()?, u8::try_from(high).ok()?);
-            let id = self.fresh(low, high, fold, 0)?;
-            return self.insert(id);
-        }
-        for bytes in 1..4 {
-            let mask = (1_u32 << (6 * bytes)) - 1;
-            if low & !mask != high & !mask {
-                if low & mask != 0 {
-                    self.range(low, low | mask, fold)?;
-                    return self.range((low | mask) + 1, high, fold);
-                }
-                if high & mask != mask {
-                    self.range(low, (high & !mask) - 1, fold)?;
-                    return self.range(high & !mask, high, fold);
-                }
-            }
-        }
-        let mut id = 0;
-        let (lows, highs) = (utf8(low), utf8(high));
-        let last = lows.len() - 1;
-        for (at, (low, high)) in lows.iter().zip(&highs).enumerate().rev() {
-            // RE2 shares the last byte, and inner ones that are a range; the others rarely recur as suffixes.
-            let shared = at == last || (low < high && at != 0);
-            id = if shared { self.shared(*low, *high, false, id)? } else { self.fresh(*low, *high, false, id)? };
-        }
-        self.insert(id)
-    }
-
-    /// All that is not ASCII: RE2 lets overlong forms pass and saves instructions.
-    fn beyond_ascii(&mut self) -> Option<()> {
-        let mut tail = self.fresh(0x80, 0xbf, false, 0)?;
-        for (at, (low, high)) in [(0xc2, 0xdf), (0xe0, 0xef), (0xf0, 0xf4)].into_iter().enumerate() {
-            if at > 0 {
-                tail = self.fresh(0x80, 0xbf, false, tail)?;
-            }
-            let head = self.fresh(low, high, false, tail)?;
-            self.insert(head)?;
-        }
-        Some(())
-    }
-
-    fn fresh(&mut self, low: u8, high: u8, fold: bool, then: Id) -> Option<Id> {
-        let piece = self.program.byte(low, high, fold, (then != 0).then_some(then))?;
-        self.holes.extend(piece.holes);
-        Some(piece.begin)
-    }
-
-    fn shared(&mut self, low: u8, high: u8, fold: bool, then: Id) -> Option<Id> {
-        if let Some(id) = self.suffixes.get(&(low, high, fold, then)) {
-            return Some(*id);
-        }
-        let id = self.fresh(low, high, fold, then)?;
-        self.suffixes.insert((low, high, fold, then), id);
-        Some(id)
-    }
-
-    fn is_shared(&self, id: Id) -> bool {
-        match self.program.at(id) {
-            Instruction::Byte { low, high, fold, then } => self.suffixes.contains_key(&(low, high, fold, then)),
-            _ => false,
-        }
-    }
-
-    fn insert(&mut self, id: Id) -> Option<()> {
-        self.begin = if self.begin == 0 { id } else { self.merge(self.begin, id)? };
-        Some(())
-    }
-
-    /// Adds a sequence to the tree at `root`. As ranges come in order, only the latest branch can share its beginning.
-    fn merge(&mut self, root: Id, id: Id) -> Option<Id> {
-        let candidate = match self.program.at(root) {
-            Instruction::Alternative(_, latest) => latest,
-            _ => root,
-        };
-        if !self.equal(candidate, id) {
-            return self.program.add(Instruction::Alternative(root, id));
-        }
-        let mut branch = candidate;
-        let mut root = root;
-        if self.is_shared(branch) {
-            // What is a suffix elsewhere must stay as it is, so a copy gets the new way on.
-            branch = self.program.add(self.program.at(branch))?;
-            if candidate == root {
-                root = branch;
-            } else if let Some(Instruction::Alternative(_, latest)) = self.program.code.get_mut(root) {
-                *latest = branch;
-            }
-        }
-        let (Instruction::Byte { then: old, .. }, Instruction::Byte { then: new, .. }) =
-            (self.program.at(branch), self.program.at(id))
-        else {
-            return Some(root);
-        };
-        let merged = self.merge(old, new)?;
-        if let Some(Instruction::Byte { then, .. }) = self.program.code.get_mut(branch) {
-            *then = merged;
-        }
-        Some(root)
-    }
-
-    fn equal(&self, left: Id, right: Id) -> bool {
-        match (self.program.at(left), self.program.at(right)) {
-            (
-                Instruction::Byte { low, high, fold, .. },
-                Instruction::Byte { low: other_low, high: other_high, fold: other_fold, .. },
-            ) => (low, high, fold) == (other_low, other_high, other_fold),
-            _ => false,
-        }
     }
 }
