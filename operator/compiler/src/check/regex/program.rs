@@ -51,7 +51,6 @@ enum Instruction {
     Byte {
         low: u8,
         high: u8,
-        fold: bool,
         then: Id,
     },
 }

@@ -417,7 +417,8 @@ impl<'a> Parser<'a> {
                 code
             }
             'x' => self.hexadecimal()?,
-            other if other.is_ascii() && (!other.is_ascii_alphanumeric()) => u32::from(other),
+            other if !other.is_ascii() => return Err("RE2 knows no escapes of letters outside of ASCII".into()),
+            other if !other.is_ascii_alphanumeric() => u32::from(other),
             other => return Err(format!("RE2 knows no escape {}", quote(&format!("\\{other}")))),
         })
     }

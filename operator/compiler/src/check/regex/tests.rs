@@ -9,18 +9,18 @@ fn size(text: &str) -> Result<usize, String> {
     program::size(&node, 1_000_000).ok_or_else(|| "too large".into())
 }
 
-/// Sizes as RE2 says them (`RE2::ProgramSize`).
+/// Sizes as RE2 says them (`RE2::ProgramSize`, on Latin-1).
 #[test]
 fn sizes_are_those_of_re2() {
     let table = [
         ("a", 5),
         ("^a", 4),
         ("^abc", 4),
-        ("^abc.*", 12),
-        ("^/r/.*", 12),
+        ("^abc.*", 6),
+        ("^/r/.*", 6),
         ("abc$", 7),
         ("^abc$", 4),
-        (".*", 12),
+        (".*", 6),
         ("(a)", 7),
         ("(?:a)", 5),
         ("a*", 5),
@@ -30,11 +30,11 @@ fn sizes_are_those_of_re2() {
         ("(a|b)*c", 8),
         ("[a-z]", 5),
         ("(?i)abc", 7),
-        ("(?i)k", 8),
+        ("(?i)k", 5),
         ("é", 6),
-        ("[^a]", 12),
-        (".", 12),
-        ("(?s).", 11),
+        ("[^a]", 6),
+        (".", 6),
+        ("(?s).", 5),
         (r"\C", 5),
         (r"\w+", 8),
         ("a{3}", 7),
@@ -48,7 +48,7 @@ fn sizes_are_those_of_re2() {
         ("$", 4),
         ("^$", 2),
         ("a{0}", 4),
-        (r"[^\x00-\x{10FFFF}]", 1),
+        (r"[^\x00-\xFF]", 1),
         ("()", 6),
         ("a||b", 7),
         ("|", 4),
@@ -56,16 +56,18 @@ fn sizes_are_those_of_re2() {
         (r"\Qa*b\E+", 8),
         ("(?:a*)*", 5),
         ("[a-zA-Z0-9_.-]+", 9),
-        ("(?i)[a-z]+", 11),
+        ("(?i)[a-z]+", 6),
         (r"\b+", 6),
         ("a{,3}", 9),
         ("a{01}", 9),
-        (r"\p{Greek}", 66),
-        (r"\p{^Greek}", 93),
-        (r"\pZ", 19),
-        (r"\p{Any}", 11),
-        ("[[:^alpha:]]", 13),
-        ("[^]a]", 13),
+        (r"\p{Greek}", 1),
+        (r"\p{^Greek}", 5),
+        (r"\pZ", 6),
+        (r"\p{Any}", 5),
+        (r"\pL", 11),
+        (r"\PN", 9),
+        ("[[:^alpha:]]", 7),
+        ("[^]a]", 7),
         ("((((a))))", 13),
         ("d*|", 8),
         ("|d*", 8),
@@ -75,6 +77,19 @@ fn sizes_are_those_of_re2() {
         ("2+2", 7),
         ("a|c|c", 7),
         (r"\C*", 6),
+        ("(?s).*", 6),
+        ("(?i)é", 6),
+        ("日本", 10),
+        ("[α-ω]", 6),
+        ("(?i)µ", 6),
+        ("é*", 6),
+        (r"\xe9", 5),
+        (r"(?i)\xe9", 5),
+        (r"\377", 5),
+        (r"\p{C}", 7),
+        (r"\p{Cs}", 1),
+        (r"\p{Lu}", 7),
+        (r"(?i)\p{Lu}", 7),
     ];
     for (text, expected) in table {
         assert_eq!(size(text), Ok(expected), "{text}");
@@ -90,7 +105,7 @@ fn the_limit_is_kept_as_envoy_keeps_it() {
     );
     assert_eq!(judge("a{1000}", 2000), Ok(()));
     assert!(judge("a{1000}", 200).is_err());
-    assert!(judge(r"\pL", 200).is_err(), "letters of all scripts take more than a thousand");
+    assert!(judge("(?:foo|bar|quux){25}", 200).is_err());
     assert_eq!(
         judge(&format!("^/{}", "long/".repeat(1000)), 200),
         Ok(()),
@@ -120,7 +135,6 @@ fn what_re2_knows_is_taken() {
         r"\Qa.b\E",
         r"\Q",
         r"\x41",
-        r"\x{3bb}",
         r"\0",
         r"\012",
         r"\12",
@@ -205,7 +219,11 @@ fn what_re2_lacks_is_refused() {
         r"\x",
         r"\x4",
         r"\x{}",
-        r"\x{110000}",
+        r"\x{100}",
+        r"\x{3bb}",
+        r"\400",
+        r"\777",
+        "(?P<é>a)",
         r"\x{zz}",
         "(?=a)",
         "(?!a)",
@@ -300,9 +318,9 @@ proptest! {
 fn re2_agrees() {
     const SCRIPT: &str = "
 import re2, sys
-o = re2.Options(); o.log_errors = False; o.max_mem = 64 << 20
+o = re2.Options(); o.log_errors = False; o.max_mem = 64 << 20; o.encoding = type(o.encoding).LATIN1
 for line in sys.stdin:
-    try: print(re2.compile(bytes.fromhex(line).decode(), o).programsize)
+    try: print(re2.compile(bytes.fromhex(line), o).programsize)
     except Exception: print('no')
 ";
     let python = std::env::var("RE2_PYTHON").unwrap_or_else(|_| "python3".into());
@@ -365,7 +383,7 @@ impl Expressions {
     }
 
     fn expression(&mut self, depth: usize) -> String {
-        const ATOMS: [&str; 40] = [
+        const ATOMS: &[&str] = &[
             "a",
             "b",
             "c",
@@ -396,7 +414,6 @@ impl Expressions {
             "$",
             r"\Qa.b\E",
             r"\x41",
-            r"\x{3bb}",
             r"[^\n]",
             "[α-ω]",
             r"\D",
@@ -410,8 +427,8 @@ impl Expressions {
         const TIMES: [&str; 14] =
             ["*", "+", "?", "*?", "+?", "??", "{2}", "{0,3}", "{1,}", "{3,}", "{2,5}", "{0}", "{1}", "{0,1}"];
         match self.below(10) {
-            0..5 => self.pick(&ATOMS).to_owned(),
-            _ if depth > 3 => self.pick(&ATOMS).to_owned(),
+            0..5 => self.pick(ATOMS).to_owned(),
+            _ if depth > 3 => self.pick(ATOMS).to_owned(),
             5 | 6 => (0..2 + self.below(3)).map(|_| self.expression(depth + 1)).collect(),
             7 => {
                 let branches: Vec<String> = (0..1 + self.below(4)).map(|_| self.expression(depth + 1)).collect();
