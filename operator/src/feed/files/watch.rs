@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn paths_are_spelled_as_the_user_does() {
-        let roots = Roots(vec![("/manifests/dir".into(), "dir".into()), ("/manifests/one.yaml".into(), "./one.yaml".into())]);
+        let roots =
+            Roots(vec![("/manifests/dir".into(), "dir".into()), ("/manifests/one.yaml".into(), "./one.yaml".into())]);
         assert_eq!(roots.name(Path::new("/manifests/dir/a/b.yaml")), Some("dir/a/b.yaml".into()));
         assert_eq!(roots.name(Path::new("/manifests/one.yaml")), Some("./one.yaml".into()));
         assert_eq!(roots.name(Path::new("/manifests/two.yaml")), None);
