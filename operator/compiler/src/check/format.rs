@@ -7,6 +7,7 @@
 use super::limits;
 use super::text::{control_character_but_tab, quote};
 use commands::{Takes, takes};
+use std::num::ParseIntError;
 
 /// Whether the text can be the value of an added header.
 pub fn header_value(text: &str) -> Result<(), String> {
@@ -55,24 +56,25 @@ impl<'a> Command<'a> {
         let (name, rest) = after.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
         let Some(inside) = rest.strip_prefix('(') else {
             let (length, rest) = Self::ending(rest)?;
-            return Some((Self { name, parameters: "", length }, rest));
+            return Some((Self { name, parameters: "", length: length.ok()? }, rest));
         };
-        inside.match_indices(')').find_map(|(at, _)| {
+        let (parameters, length, rest) = inside.match_indices(')').find_map(|(at, _)| {
             let (parameters, rest) = inside.split_at_checked(at)?;
             let (length, rest) = Self::ending(rest.strip_prefix(')')?)?;
-            // Envoy finds commands with a regular expression whose dot is not a line break.
-            (!parameters.contains('\n')).then_some((Self { name, parameters, length }, rest))
-        })
+            Some((parameters, length, rest))
+        })?;
+        // Envoy finds commands with a regular expression whose dot is not a line break, and reads the length later.
+        if parameters.contains('\n') { None } else { Some((Self { name, parameters, length: length.ok()? }, rest)) }
     }
 
-    /// Reads `%` or `:length%`; says whether there was a length, and what follows.
-    fn ending(text: &'a str) -> Option<(bool, &'a str)> {
+    /// Reads `%` or `:length%`: whether there was a length, or an error if it is no 64-bit number, and what follows.
+    fn ending(text: &'a str) -> Option<(Result<bool, ParseIntError>, &'a str)> {
         if let Some(rest) = text.strip_prefix('%') {
-            return Some((false, rest));
+            return Some((Ok(false), rest));
         }
         let (digits, rest) = text.strip_prefix(':')?.split_once('%')?;
-        let number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
-        number.then_some((true, rest))
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        number.then(|| (digits.parse::<u64>().map(|_| true), rest))
     }
 
     fn judge(&self) -> Result<(), String> {
@@ -81,7 +83,7 @@ impl<'a> Command<'a> {
         let (needs_parameters, takes_length) = match takes {
             Takes::Nothing | Takes::Anything | Takes::Time | Takes::Words(_) => (false, false),
             Takes::WordsAndLength(_) | Takes::Path => (false, true),
-            Takes::Something | Takes::Duration => (true, false),
+            Takes::Something | Takes::Key | Takes::Duration => (true, false),
             Takes::SomethingAndLength | Takes::Headers | Takes::FilterState | Takes::Metadata => (true, true),
             Takes::Program => return Err(format!("{name} is not available")),
         };
@@ -94,6 +96,7 @@ impl<'a> Command<'a> {
         let right = match takes {
             Takes::Nothing => parameters.is_empty(),
             Takes::Time => !writes_line_break(parameters),
+            Takes::Key => !parameters.contains(':'),
             Takes::Headers => are_headers(parameters),
             Takes::Words(words) | Takes::WordsAndLength(words) => parameters.is_empty() || words.contains(parameters),
             Takes::Path => is_path(parameters),

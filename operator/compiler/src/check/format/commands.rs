@@ -10,6 +10,8 @@ pub(super) enum Takes {
     Time,
     /// Parameters.
     Something,
+    /// One key.
+    Key,
     /// Parameters, and a length.
     SomethingAndLength,
     /// A header and perhaps a second one, and a length.
@@ -37,7 +39,8 @@ pub(super) fn takes(command: &str) -> Option<Takes> {
             Takes::Headers
         }
         "DYNAMIC_METADATA" | "ENVIRONMENT" | "QUERY_PARAM" => Takes::SomethingAndLength,
-        "CLUSTER_METADATA" | "UPSTREAM_METADATA" | "PER_REQUEST_STATE" => Takes::Something,
+        "CLUSTER_METADATA" | "UPSTREAM_METADATA" => Takes::Something,
+        "PER_REQUEST_STATE" => Takes::Key,
         "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => Takes::FilterState,
         "METADATA" => Takes::Metadata,
         "COMMON_DURATION" => Takes::Duration,

@@ -1,6 +1,6 @@
 //! Sets of characters. RE2 runs in Envoy on Latin-1, so a character is one byte; what lies beyond is cut off.
 
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
+use regex_syntax::hir::{Class, HirKind};
 
 /// The highest character.
 pub(super) const MAX: u32 = 0xff;
@@ -89,14 +89,14 @@ impl CharSet {
     }
 }
 
-/// What differs from the range in case only (Unicode's simple folding).
-fn folded(low: u32, high: u32) -> Vec<(u32, u32)> {
-    let Some(range) = char::from_u32(low).zip(char::from_u32(high)) else { return Vec::new() };
-    let mut class = ClassUnicode::new([ClassUnicodeRange::new(range.0, range.1)]);
-    if class.try_case_fold_simple().is_err() {
-        return Vec::new();
-    }
-    of_class(&class).0
+/// What differs from the range in case only. On Latin-1 RE2 folds nothing but ASCII.
+fn folded(low: u32, high: u32) -> impl Iterator<Item = (u32, u32)> {
+    let case = |first: char, other: char| {
+        let (first, other) = (u32::from(first), u32::from(other));
+        let (low, high) = (low.max(first), high.min(first + 25));
+        (low <= high).then(|| (low - first + other, high - first + other))
+    };
+    case('A', 'a').into_iter().chain(case('a', 'A'))
 }
 
 /// `\d`, `\s`, `\w` by letter; they are about ASCII only.
@@ -158,16 +158,14 @@ fn of(ranges: &[(char, char)]) -> CharSet {
 fn table(expression: &str) -> Option<CharSet> {
     let parsed = regex_syntax::Parser::new().parse(expression).ok()?;
     match parsed.kind() {
-        HirKind::Class(Class::Unicode(class)) => Some(of_class(class)),
+        HirKind::Class(Class::Unicode(class)) => {
+            let ranges = class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()).min(MAX)));
+            Some(CharSet(ranges.filter(|(low, high)| low <= high).collect()))
+        }
         // A class of one character, all of which are high up.
         HirKind::Literal(_) => Some(CharSet::default()),
         _ => None,
     }
-}
-
-fn of_class(class: &ClassUnicode) -> CharSet {
-    let ranges = class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()).min(MAX)));
-    CharSet(ranges.filter(|(low, high)| low <= high).collect())
 }
 
 /// General categories apart from those that need care.

@@ -54,7 +54,7 @@ pub(super) enum Assertion {
 /// Envoy has RE2 take it as Latin-1, so each byte is a character of its own, also one of several that make up a letter.
 pub(super) fn parse(text: &str) -> Result<(Node, u32), String> {
     let bytes: String = text.bytes().map(char::from).collect();
-    let mut parser = Parser { rest: Cursor(&bytes), flags: Flags::default(), groups: 0, names: Vec::new(), depth: 0 };
+    let mut parser = Parser { rest: Cursor(&bytes), flags: Flags::default(), groups: 0, classes: Vec::new(), depth: 0 };
     let node = parser.alternation()?;
     // The loop inside ends at `)` or at the end of the text.
     if parser.rest.peek().is_some() { Err("a `)` closes nothing".into()) } else { Ok((node, parser.groups)) }
@@ -72,7 +72,7 @@ struct Parser<'a> {
     rest: Cursor<'a>,
     flags: Flags,
     groups: u32,
-    names: Vec<&'a str>,
+    classes: Vec<(&'a str, CharSet)>,
     depth: usize,
 }
 
@@ -302,10 +302,6 @@ impl<'a> Parser<'a> {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Err("the name of a group is empty, or has characters other than letters, digits and `_`".into());
         }
-        if self.names.contains(&name) {
-            return Err(format!("the group name {} is given twice", quote(name)));
-        }
-        self.names.push(name);
         Ok(())
     }
 
@@ -368,7 +364,7 @@ impl<'a> Parser<'a> {
                 self.rest.next();
                 behind.strip_suffix(self.rest.0).unwrap_or_default()
             };
-            class::unicode(name).ok_or_else(|| format!("RE2 knows no Unicode class {}", quote(name)))?
+            self.unicode_class(name)?
         } else if let Some(set) = class::perl(letter.to_ascii_lowercase()) {
             self.rest.next();
             set
@@ -376,6 +372,16 @@ impl<'a> Parser<'a> {
             return Ok(None);
         };
         Ok(Some(self.folded(&set, negated)))
+    }
+
+    /// Large tables are cut once per expression.
+    fn unicode_class(&mut self, name: &'a str) -> Result<CharSet, String> {
+        if let Some((_, set)) = self.classes.iter().find(|(known, _)| *known == name) {
+            return Ok(set.clone());
+        }
+        let set = class::unicode(name).ok_or_else(|| format!("RE2 knows no Unicode class {}", quote(name)))?;
+        self.classes.push((name, set.clone()));
+        Ok(set)
     }
 
     /// Folding comes before the negation: what a fold adds is not in the negation either.
@@ -514,13 +520,13 @@ impl<'a> Parser<'a> {
         self.code_point(u32::from(character))
     }
 
+    /// Outside of sets only ASCII letters are folded on Latin-1.
     fn code_point(&self, code: u32) -> Node {
-        if !self.flags.fold {
-            return Node::Literal(code, false);
+        let lower = u8::try_from(code).ok().filter(u8::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase());
+        match lower {
+            Some(lower) if self.flags.fold => Node::Literal(u32::from(lower), true),
+            _ => Node::Literal(code, self.flags.fold),
         }
-        let mut set = CharSet::default();
-        set.add(code, code, true);
-        single(set, true)
     }
 }
 
