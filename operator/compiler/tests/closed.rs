@@ -59,6 +59,19 @@ fn an_auth_service_for_another_gateway_guards_nothing() {
 }
 
 #[test]
+fn a_rate_limiter_that_denies_closes_its_domain_valid_or_not() {
+    for service in ["limiter", "http://:99999"] {
+        let mut values = base();
+        let labels = json!({ "ambassador": [{ "group": [{ "remote_address": { "key": "remote_address" } }] }] });
+        values.push(mapping("limited", json!({ "prefix": "/limited/", "labels": labels })));
+        let spec = json!({ "service": service, "protocol_version": "v3", "failure_mode_deny": true });
+        values.push(custom("RateLimitService", "limiter", spec));
+        assert!(matches!(action_of(&values, "limited"), Action::Direct { status: 500, .. }), "{service}");
+        assert!(matches!(action_of(&values, "m"), Action::Forward(_)), "{service}");
+    }
+}
+
+#[test]
 fn address_rules_of_the_module_close_everything() {
     for key in ["ip_allow", "ip_deny"] {
         let mut values = base();

@@ -2,9 +2,11 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
+use crate::object::Body;
 use crate::parse::{
     ClusterDefaults, HttpDefaults, Parsed, ParsedModule, ParsedProbe, ResolverKind, RouteDefaults, TlsDefaults,
 };
+use api::Spec;
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -120,13 +122,25 @@ fn rate_limit(db: &Db, reads: &Reads) -> Option<Arc<[Arc<str>]>> {
     let mut domains = Vec::new();
     for key in db.by_kind.get(&db.graph, reads, &Kind::RateLimitService)? {
         let Some(row) = db.parsed.get(&db.graph, reads, key) else { continue };
-        if let Some(Parsed::RateLimitService(service)) = &row.value
-            && service.failure_mode_deny
-        {
-            domains.push(service.domain.clone().unwrap_or_else(|| "ambassador".into()));
-        }
+        let domain = match &row.value {
+            Some(Parsed::RateLimitService(service)) if service.failure_mode_deny => service.domain.clone(),
+            Some(_) => continue,
+            None => match denying_domain(db, reads, key) {
+                Some(domain) => domain,
+                None => continue,
+            },
+        };
+        domains.push(domain.unwrap_or_else(|| "ambassador".into()));
     }
     (!domains.is_empty()).then(|| domains.into())
+}
+
+/// The domain of a refused RateLimitService that asks to deny: being invalid must not open what it closes.
+fn denying_domain(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Option<Arc<str>>> {
+    let source = db.source.get(&db.graph, reads, key)?;
+    let Body::Custom(decoded) = &source.object.body else { return None };
+    let Ok(Spec::RateLimitService(spec)) = &decoded.value else { return None };
+    (spec.failure_mode_deny == Some(true)).then(|| spec.domain.as_deref().map(Arc::from))
 }
 
 fn resolvers(db: &Db, reads: &Reads) -> BTreeMap<Arc<str>, ResolverKind> {
