@@ -132,13 +132,28 @@ fn client_table(page: &mut String, client: &ClientReport) -> std::fmt::Result {
     }
     write!(page, "<table><tr><th>Type<th>Names<th>Responses<th>Last ACK<th>Last NACK")?;
     for kind in &client.types {
-        let ack = kind.last_ack.map_or_else(|| "never".to_string(), |at| format!("{at}"));
+        let ack = kind.last_ack.map_or_else(|| "never".to_string(), utc);
         write!(page, "<tr><td>{}<td>{}<td>{}<td>{ack}<td>", escape(&kind.kind), kind.subscribed, kind.sent)?;
         if let Some(nack) = &kind.last_nack {
-            write!(page, "{} <span class=Refused>{}</span>", nack.at, escape(&nack.detail))?;
+            write!(page, "{} <span class=Refused>{}</span>", utc(nack.at), escape(&nack.detail))?;
         }
     }
     write!(page, "</table>")
+}
+
+/// A time in seconds since 1970 as RFC 3339 writes it, in UTC.
+fn utc(at: u64) -> String {
+    let (days, rest) = (at / 86_400, at % 86_400);
+    // The civil date, counted in eras of 400 years that begin on the first of March, so that leap days come last.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z", year + era * 400 + carry)
 }
 
 /// For text and for quoted attributes.
@@ -155,4 +170,16 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn times_are_written_for_people() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_868_799), "2000-02-29T23:59:59Z");
+        assert_eq!(utc(1_795_279_341), "2026-11-21T16:42:21Z");
+    }
 }
