@@ -68,12 +68,12 @@ fn upgrade(kind: Kind, spec: &mut Object, options: Options, notes: &mut Vec<Note
     if options.prefix_ids {
         ids::strip(kind, spec);
     }
-    let old = options.remember_spelling.then(|| spec.clone());
+    let old = options.remember_spelling.then(|| spec::part(kind, spec, |_| true));
     spec::upgrade(kind, spec, notes);
     if let Some(old) = old {
-        let mut back = spec.clone();
+        let mut back = spec::part(kind, spec, |_| true);
         spec::downgrade(kind, &mut back, &mut Vec::new());
-        spelling::remember(spec, back, &old);
+        spelling::remember(spec, &back, old);
     }
 }
 

@@ -52,6 +52,37 @@ const fn service_field(kind: Kind) -> Option<&'static str> {
     }
 }
 
+/// The name of the group of fields that the rules of a kind combine with this one, in any version; none if they never
+/// look at the field. Fields of different groups do not influence each other.
+pub(crate) fn group(kind: Kind, field: &str) -> Option<&'static str> {
+    if let Some((_, new)) = renamed(kind).iter().find(|(old, new)| field == *old || field == *new) {
+        return Some(new);
+    }
+    if [ids::FIELD, ids::OLD_FIELD].contains(&field) {
+        return Some(ids::FIELD);
+    }
+    if field == crate::spelling::FIELD {
+        return Some(crate::spelling::FIELD);
+    }
+    if service_field(kind).is_some_and(|service| [service, "tls", "v2ExplicitTLS"].contains(&field)) {
+        return Some("tls");
+    }
+    match (kind, field) {
+        (Kind::Mapping, "host" | "host_regex" | "hostname") => Some("host"),
+        (Kind::Mapping, "labels") => Some("labels"),
+        (Kind::Mapping, _) => headers::group(field),
+        (Kind::Module, "config") => Some("config"),
+        (Kind::TracingService, "tag_headers") => Some("custom_tags"),
+        _ => renamed_inside(kind).map(|(inside, _)| inside).filter(|inside| *inside == field),
+    }
+}
+
+/// A copy of the fields that belong to a group of which `wanted` says yes.
+pub(crate) fn part(kind: Kind, spec: &Object, wanted: impl Fn(&'static str) -> bool) -> Object {
+    let fields = spec.iter().filter(|(field, _)| group(kind, field).is_some_and(&wanted));
+    fields.map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
 /// Turns a v1 or v2 `spec` into v3alpha1. Ids must have lost their prefix before.
 pub(crate) fn upgrade(kind: Kind, spec: &mut Object, notes: &mut Vec<Note>) {
     if spec.remove(crate::spelling::FIELD).is_some() {

@@ -7,6 +7,8 @@
 //! On the way back an entry counts only if it makes no difference in v3alpha1: the old object with it and the one without
 //! it must mean the same. So an entry can never undo what somebody has edited in the v3alpha1 object meanwhile.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::{Kind, Note, Object, spec};
@@ -14,40 +16,41 @@ use crate::{Kind, Note, Object, spec};
 /// The field of a v3alpha1 `spec`.
 pub const FIELD: &str = "v2Spelling";
 
-/// Up to this number of entries, those that still fit are found one by one when not all of them do. It bounds the work
-/// that an object written by hand can cause.
+/// Up to this number of entries for fields that belong together, those that still fit are found one by one when not all
+/// of them do. It bounds the work that an object written by hand can cause.
 const MOST_TRIED: usize = 32;
 
-/// Writes into `new` where `back`, which is `new` converted back, differs from the original `old`.
-pub(crate) fn remember(new: &mut Object, back: Object, old: &Object) {
+/// Writes into `new` where `back`, which is `new` converted back, differs from the original `old`. Both only have the
+/// fields that some rule is about.
+pub(crate) fn remember(new: &mut Object, back: &Object, old: Object) {
     let mut entries = Map::new();
-    compare(&back, old, &mut String::new(), &mut entries);
+    compare(back, old, &mut String::new(), &mut entries);
     if !entries.is_empty() {
         new.insert(FIELD.to_owned(), Value::Object(entries));
     }
 }
 
 /// Objects are compared field by field, anything else as a whole.
-fn compare(back: &Object, old: &Object, path: &mut String, entries: &mut Object) {
+fn compare(back: &Object, old: Object, path: &mut String, entries: &mut Object) {
     let length = path.len();
-    for (name, value) in old {
-        let found = back.get(name);
-        if found == Some(value) {
-            continue;
-        }
-        push(path, name);
-        match (found, value) {
-            (Some(Value::Object(found)), Value::Object(value)) => compare(found, value, path, entries),
-            _ => {
-                let entry = Object::from_iter([("value".to_owned(), value.clone())]);
-                entries.insert(path.clone(), Value::Object(entry));
-            }
-        }
-        path.truncate(length);
-    }
     for name in back.keys().filter(|name| !old.contains_key(*name)) {
         push(path, name);
         entries.insert(path.clone(), Value::Object(Object::new()));
+        path.truncate(length);
+    }
+    for (name, value) in old {
+        let found = back.get(&name);
+        if found == Some(&value) {
+            continue;
+        }
+        push(path, &name);
+        match (found, value) {
+            (Some(Value::Object(found)), Value::Object(value)) => compare(found, value, path, entries),
+            (_, value) => {
+                let entry = Object::from_iter([("value".to_owned(), value)]);
+                entries.insert(path.clone(), Value::Object(entry));
+            }
+        }
         path.truncate(length);
     }
 }
@@ -63,26 +66,37 @@ pub(crate) fn restore(kind: Kind, old: &mut Object, remembered: &Value, notes: &
         notes.push(Note { at: format!("spec.{FIELD}"), detail: "is not a map and was ignored" });
         return;
     };
-    let meaning = meaning(kind, old.clone());
-    let mut candidate = old.clone();
+    let mut groups: BTreeMap<&'static str, Vec<(&String, &Value)>> = BTreeMap::new();
+    let mut stale = false;
     for (path, entry) in entries {
-        apply(&mut candidate, path, entry);
-    }
-    if self::meaning(kind, candidate.clone()) == meaning {
-        *old = candidate;
-        return;
-    }
-    let mut stale = entries.len() > MOST_TRIED;
-    if !stale {
-        for (path, entry) in entries {
-            let mut candidate = old.clone();
-            apply(&mut candidate, path, entry);
-            if self::meaning(kind, candidate.clone()) == meaning {
-                *old = candidate;
-            } else {
-                stale = true;
-            }
+        let field = path.split('/').nth(1).map(unescape);
+        match field.and_then(|field| spec::group(kind, &field)) {
+            Some(group) => groups.entry(group).or_default().push((path, entry)),
+            None => stale = true,
         }
+    }
+    for (group, entries) in groups {
+        let plain = spec::part(kind, old, |one| one == group);
+        let meaning = meaning(kind, plain.clone());
+        let fits = |entries: &[(&String, &Value)]| {
+            let mut candidate = plain.clone();
+            entries.iter().for_each(|(path, entry)| apply(&mut candidate, path, entry));
+            self::meaning(kind, candidate) == meaning
+        };
+        let mut fitting = entries;
+        if !fits(&fitting) {
+            stale = true;
+            let few = fitting.len() <= MOST_TRIED;
+            let mut tried = Vec::new();
+            for entry in fitting.into_iter().filter(|_| few) {
+                tried.push(entry);
+                if !fits(&tried) {
+                    tried.pop();
+                }
+            }
+            fitting = tried;
+        }
+        fitting.iter().for_each(|(path, entry)| apply(old, path, entry));
     }
     if stale {
         notes.push(Note {
@@ -98,9 +112,13 @@ fn meaning(kind: Kind, mut old: Object) -> Object {
     old
 }
 
+fn unescape(name: &str) -> String {
+    name.replace("~1", "/").replace("~0", "~")
+}
+
 fn apply(spec: &mut Object, path: &str, entry: &Value) {
     let Some(path) = path.strip_prefix('/') else { return };
-    let mut names = path.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
+    let mut names = path.split('/').map(unescape);
     let Some(mut name) = names.next() else { return };
     let mut object = spec;
     for next in names {

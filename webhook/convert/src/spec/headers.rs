@@ -23,6 +23,16 @@ const COMMA_SEPARATED: &str = "v2CommaSeparatedOrigins";
 /// The regex for "is present".
 const PRESENT: &str = ".*";
 
+/// See [`super::group`].
+pub(super) fn group(field: &str) -> Option<&'static str> {
+    for (exact, regex, memory) in MATCHES {
+        if [exact, regex, memory].contains(&field) {
+            return Some(exact);
+        }
+    }
+    ADDED.into_iter().chain(REMOVED).chain(["cors"]).find(|alone| *alone == field)
+}
+
 pub(super) fn upgrade(spec: &mut Object, notes: &mut Vec<Note>) {
     for (exact, regex, memory) in MATCHES {
         upgrade_matches(spec, exact, regex, memory, notes);
