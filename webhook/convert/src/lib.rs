@@ -78,10 +78,10 @@ fn upgrade(kind: Kind, spec: &mut Object, options: Options, notes: &mut Vec<Note
 }
 
 fn downgrade(kind: Kind, spec: &mut Object, options: Options, notes: &mut Vec<Note>) {
-    let remembered = spec.remove(spelling::FIELD);
+    let memory = spec.remove(spelling::FIELD).and_then(|found| spelling::Memory::read(kind, spec, found, notes));
     spec::downgrade(kind, spec, notes);
-    if let Some(remembered) = remembered {
-        spelling::restore(kind, spec, &remembered, notes);
+    if let Some(memory) = memory {
+        memory.restore(kind, spec, notes);
     }
     if options.prefix_ids {
         ids::prefix(kind, spec);

@@ -60,50 +60,79 @@ fn push(path: &mut String, name: &str) {
     path.push_str(&name.replace('~', "~0").replace('/', "~1"));
 }
 
-/// Applies what was remembered to an old `spec`, as far as it means the same.
-pub(crate) fn restore(kind: Kind, old: &mut Object, remembered: &Value, notes: &mut Vec<Note>) {
-    let Value::Object(entries) = remembered else {
-        notes.push(Note { at: format!("spec.{FIELD}"), detail: "is not a map and was ignored" });
-        return;
-    };
-    let mut groups: BTreeMap<&'static str, Vec<(&String, &Value)>> = BTreeMap::new();
-    let mut stale = false;
-    for (path, entry) in entries {
-        let field = path.split('/').nth(1).map(unescape);
-        match field.and_then(|field| spec::group(kind, &field)) {
-            Some(group) => groups.entry(group).or_default().push((path, entry)),
-            None => stale = true,
-        }
-    }
-    for (group, entries) in groups {
-        let plain = spec::part(kind, old, |one| one == group);
-        let meaning = meaning(kind, plain.clone());
-        let fits = |entries: &[(&String, &Value)]| {
-            let mut candidate = plain.clone();
-            entries.iter().for_each(|(path, entry)| apply(&mut candidate, path, entry));
-            self::meaning(kind, candidate) == meaning
+/// What a v3alpha1 `spec` remembers, while the `spec` becomes an old one.
+pub(crate) struct Memory {
+    /// The entries, by the group of fields they are about.
+    groups: BTreeMap<&'static str, Vec<(String, Value)>>,
+    /// The fields of these groups before the conversion.
+    new: Object,
+}
+
+impl Memory {
+    /// Takes apart what was `found` in [`FIELD`] of `new`. None if it is nothing that could be used.
+    pub(crate) fn read(kind: Kind, new: &Object, found: Value, notes: &mut Vec<Note>) -> Option<Self> {
+        let Value::Object(entries) = found else {
+            notes.push(Note { at: format!("spec.{FIELD}"), detail: "is not a map and was ignored" });
+            return None;
         };
-        let mut fitting = entries;
-        if !fits(&fitting) {
-            stale = true;
-            let few = fitting.len() <= MOST_TRIED;
-            let mut tried = Vec::new();
-            for entry in fitting.into_iter().filter(|_| few) {
-                tried.push(entry);
-                if !fits(&tried) {
-                    tried.pop();
-                }
+        let mut groups: BTreeMap<&'static str, Vec<(String, Value)>> = BTreeMap::new();
+        for (path, entry) in entries {
+            let group = path.split('/').nth(1).and_then(|field| spec::group(kind, &unescape(field)));
+            // What is about a field without rules cannot be ours.
+            if let Some(group) = group {
+                groups.entry(group).or_default().push((path, entry));
             }
-            fitting = tried;
         }
-        fitting.iter().for_each(|(path, entry)| apply(old, path, entry));
+        let new = spec::part(kind, new, |group| groups.contains_key(group));
+        Some(Self { groups, new })
     }
-    if stale {
-        notes.push(Note {
-            at: format!("spec.{FIELD}"),
-            detail: "does not fit the object any more and was ignored in part",
-        });
+
+    /// Applies it to the converted `spec`, as far as that means the same.
+    pub(crate) fn restore(self, kind: Kind, old: &mut Object, notes: &mut Vec<Note>) {
+        let Self { groups, new } = self;
+        // Mostly nobody has edited the object, and all of it fits.
+        let touched = |group| groups.contains_key(group);
+        let mut candidate = spec::part(kind, old, touched);
+        groups.values().flatten().for_each(|(path, entry)| apply(&mut candidate, path, entry.get("value").cloned()));
+        let mut meaning = meaning(kind, candidate);
+        meaning.retain(|field, _| spec::group(kind, field).is_some_and(touched));
+        if meaning == new {
+            groups.into_values().flatten().for_each(|(path, entry)| apply(old, &path, take(entry)));
+            return;
+        }
+        let mut stale = false;
+        for (group, mut entries) in groups {
+            stale |= keep_fitting(kind, &spec::part(kind, old, |one| one == group), &mut entries);
+            entries.into_iter().for_each(|(path, entry)| apply(old, &path, take(entry)));
+        }
+        if stale {
+            let detail = "does not fit the object any more and was ignored in part";
+            notes.push(Note { at: format!("spec.{FIELD}"), detail });
+        }
     }
+}
+
+/// Removes the entries that would change what a group of fields means. Says whether there were any.
+fn keep_fitting(kind: Kind, plain: &Object, entries: &mut Vec<(String, Value)>) -> bool {
+    let meaning = meaning(kind, plain.clone());
+    let fits = |entries: &[(String, Value)]| {
+        let mut candidate = plain.clone();
+        entries.iter().for_each(|(path, entry)| apply(&mut candidate, path, entry.get("value").cloned()));
+        self::meaning(kind, candidate) == meaning
+    };
+    if fits(entries) {
+        return false;
+    }
+    let all = std::mem::take(entries);
+    if all.len() <= MOST_TRIED {
+        for entry in all {
+            entries.push(entry);
+            if !fits(entries) {
+                entries.pop();
+            }
+        }
+    }
+    true
 }
 
 /// What an old `spec` says in v3alpha1.
@@ -116,7 +145,12 @@ fn unescape(name: &str) -> String {
     name.replace("~1", "/").replace("~0", "~")
 }
 
-fn apply(spec: &mut Object, path: &str, entry: &Value) {
+/// The value in an entry; none where there was nothing.
+fn take(mut entry: Value) -> Option<Value> {
+    entry.get_mut("value").map(Value::take)
+}
+
+fn apply(spec: &mut Object, path: &str, value: Option<Value>) {
     let Some(path) = path.strip_prefix('/') else { return };
     let mut names = path.split('/').map(unescape);
     let Some(mut name) = names.next() else { return };
@@ -126,9 +160,9 @@ fn apply(spec: &mut Object, path: &str, entry: &Value) {
         object = inner;
         name = next;
     }
-    match entry.get("value") {
+    match value {
         Some(value) => {
-            object.insert(name, value.clone());
+            object.insert(name, value);
         }
         None => {
             object.remove(&name);
