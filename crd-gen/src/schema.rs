@@ -75,7 +75,7 @@ mod tests {
 
     /// A type.
     #[derive(JsonSchema)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "only its schema is looked at")]
     struct Sample {
         /// About the field.
         level: Option<Level>,
@@ -86,7 +86,7 @@ mod tests {
 
     /// About the type.
     #[derive(JsonSchema)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "only its schema is looked at")]
     enum Level {
         /// Nothing.
         Low,

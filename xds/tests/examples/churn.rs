@@ -57,7 +57,7 @@ async fn main() -> Result<(), Failure> {
             gateway.step()?;
             store.apply(gateway.delta());
         }
-        #[allow(unreachable_code)]
+        #[allow(unreachable_code, reason = "gives the endless task its error type")]
         Ok::<(), Failure>(())
     });
     ads.serve_unix(&socket, async {
