@@ -1,0 +1,1 @@
+//! The conversion webhook: HTTPS server, certificates, and the CRDs that point to it.
