@@ -9,6 +9,7 @@
 //! blame        which objects stand behind a resource that Envoy refused
 //! quarantine   which of them is guilty
 //! status       verdict and acknowledgement -> conditions
+//! controller   conditions -> the API server
 //! snapshot     what is published for readers; view: as the diagnostics show it
 //! control      the control plane process
 //! supervisor   the parent of control plane and Envoy
@@ -17,6 +18,7 @@
 pub mod blame;
 pub mod cli;
 pub mod control;
+pub mod controller;
 pub mod feed;
 pub mod mailbox;
 pub mod pipeline;
