@@ -12,6 +12,7 @@ const VALUE_CRATES: &[&str] = &[
     "ahash",
     "base64",
     "bytes",
+    "hashbrown",
     "http",
     "serde",
     "serde_json",

@@ -1,7 +1,7 @@
 //! All tables, and how a changed row of one moves the indexes that others read.
 
 use crate::change::{FileContent, Refusal, WantedName};
-use crate::incr::{Graph, Table};
+use crate::incr::{Graph, Set, Table};
 use crate::object::Object;
 use crate::options::Options;
 use crate::parse::{ParsedListener, ParsedModule, Selector};
@@ -21,7 +21,7 @@ use ahash::AHashMap;
 use ir::{
     Chain, Cluster, EndpointSet, Kind, ListId, ListenerRow, ObjectKey, RouteList, RouteTable, Verdict, VirtualHostBody,
 };
-use std::collections::BTreeSet;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Age, then key: the order in which conflicts are decided.
@@ -63,23 +63,31 @@ macro_rules! tables {
             pub default_module: Arc<ParsedModule>,
             /// Contents of the route lists.
             pub lists: AHashMap<Arc<str>, ListState>,
+            /// Cluster settings that came up in the present batch, by hash; only so that equal ones are kept once.
+            pub fresh_upstreams: RefCell<AHashMap<u64, Arc<Upstream>>>,
             $($(#[$doc])* pub $name: Table<$key, $row>,)*
         }
 
         impl Db {
             /// Empty tables.
             pub fn new(options: Options) -> Self {
-                Self {
+                let mut db = Self {
                     graph: Graph::new(Number::Count as usize),
                     default_module: Arc::new(ParsedModule::default()),
                     lists: AHashMap::new(),
+                    fresh_upstreams: RefCell::default(),
                     options,
                     $($name: Table::new(Number::$name as u8),)*
-                }
+                };
+                db.declared_by.make_sparse(&db.graph);
+                db.refusals.make_sparse(&db.graph);
+                db.group_problems.make_sparse(&db.graph);
+                db
             }
 
             /// Forgets keys without row and reader.
             pub fn sweep(&mut self) {
+                self.fresh_upstreams.take();
                 // Later tables read earlier ones, so going backwards frees chains of them in one pass.
                 let mut sweeps: Vec<fn(&mut Db)> = vec![$(|db: &mut Db| db.$name.sweep(&db.graph),)*];
                 while let Some(sweep) = sweeps.pop() {
@@ -100,21 +108,21 @@ tables! {
     /// Input: certificate files.
     files: Arc<str> => FileContent,
     /// Index: slices of a Service.
-    slices_of: (Arc<str>, Arc<str>) => BTreeSet<ObjectKey>,
+    slices_of: (Arc<str>, Arc<str>) => Set<ObjectKey>,
     /// Objects in annotations, by bearer.
     declared: ObjectKey => Arc<Declared>,
     /// Index: bearers that declare an object.
-    declared_by: ObjectKey => BTreeSet<ObjectKey>,
+    declared_by: ObjectKey => Set<ObjectKey>,
     /// The object that stands for a key.
     source: ObjectKey => Arc<Source>,
     /// Its judged form.
     parsed: ObjectKey => Arc<ParsedRow>,
     /// Index: objects in scope of those kinds that are read as a whole; not Mappings.
-    by_kind: Kind => BTreeSet<ObjectKey>,
+    by_kind: Kind => Set<ObjectKey>,
     /// Index: TLSContexts by name, oldest first.
-    contexts_by_name: Arc<str> => BTreeSet<ByAge>,
+    contexts_by_name: Arc<str> => Set<ByAge>,
     /// Index: Listeners by port.
-    ports: (u16, bool) => BTreeSet<ByAge>,
+    ports: (u16, bool) => Set<ByAge>,
     /// Module slices and the like.
     settings: Slice => Setting,
     /// TLSContexts with their names resolved.
@@ -122,81 +130,81 @@ tables! {
     /// Hosts with their TLS resolved.
     hosts: ObjectKey => Arc<HostRow>,
     /// Index: selectors of Hosts, by a label, with the Host's place in upstream's order.
-    selecting_hosts: SelectorTerm => BTreeSet<(Arc<str>, Selector)>,
+    selecting_hosts: SelectorTerm => Set<(Arc<str>, Selector)>,
     /// Listeners that own their port.
     bound: ObjectKey => Arc<ParsedListener>,
     /// Chains that a Host takes part in.
     attachments: ObjectKey => Arc<Attached>,
     /// Index: Hosts of a TLS chain, oldest first.
-    chain_claims: ChainId => BTreeSet<ByAge>,
+    chain_claims: ChainId => Set<ByAge>,
     /// The Host whose settings a TLS chain has.
     chain_owners: ChainId => ObjectKey,
     /// Index: Hosts of a domain, oldest first.
-    domain_claims: DomainKey => BTreeSet<ByAge>,
+    domain_claims: DomainKey => Set<ByAge>,
     /// The Host that a domain belongs to.
     domains: DomainKey => ObjectKey,
     /// Mappings with all defaults.
     rules: ObjectKey => Arc<Rule>,
     /// Index: Mappings that name a cluster; nobody reads it, it feeds the next one.
-    upstream_claims: Arc<Upstream> => BTreeSet<ObjectKey>,
+    upstream_claims: Arc<Upstream> => Set<ObjectKey>,
     /// Index: clusters (their hashes) by name, smallest first.
-    cluster_names: Arc<str> => BTreeSet<u64>,
+    cluster_names: Arc<str> => Set<u64>,
     /// Index: Mappings of a group.
-    members: Arc<str> => BTreeSet<ObjectKey>,
+    members: Arc<str> => Set<ObjectKey>,
     /// Route groups.
     groups: Arc<str> => Arc<GroupRow>,
     /// Index: groups by exact host name.
-    exact_globs: Arc<str> => BTreeSet<Arc<str>>,
+    exact_globs: Arc<str> => Set<Arc<str>>,
     /// Globs with a `*` that groups name, `*` itself aside.
-    wild_globs: () => BTreeSet<Arc<str>>,
+    wild_globs: () => Set<Arc<str>>,
     /// Index: groups by glob with a `*`; feeds the table above.
-    wild_groups: Arc<str> => BTreeSet<Arc<str>>,
+    wild_groups: Arc<str> => Set<Arc<str>>,
     /// Index: groups that ask for `x-forwarded-proto`; feeds the next one.
-    asking_groups: () => BTreeSet<Arc<str>>,
+    asking_groups: () => Set<Arc<str>>,
     /// There while any group asks for `x-forwarded-proto`.
     asks_proto: () => (),
     /// List class of a Host.
     classes_of: ObjectKey => Arc<ClassRow>,
     /// Index: list classes by what finds them, with the Hosts that have them.
-    classes: ClassTerm => BTreeSet<(ListClass, ObjectKey)>,
+    classes: ClassTerm => Set<(ListClass, ObjectKey)>,
     /// List classes of a group.
     placements: Arc<str> => Arc<[ListClass]>,
     /// What a domain answers.
     bodies: DomainKey => VirtualHostBody,
     /// Index: domains of a chain by their answer.
-    chain_domains: ChainId => BTreeSet<(VirtualHostBody, Arc<str>)>,
+    chain_domains: ChainId => Set<(VirtualHostBody, Arc<str>)>,
     /// Chains with at least one domain.
     populated: ChainId => (),
     /// Index: chains of a Listener.
-    chains_of: ObjectKey => BTreeSet<ChainKey>,
+    chains_of: ObjectKey => Set<ChainKey>,
     /// Filter chains.
     chains: ChainId => Arc<Chain>,
     /// Route tables.
     tables: ChainId => Arc<RouteTable>,
     /// Index: tables that draw from a list.
-    list_users: ListId => BTreeSet<ChainId>,
+    list_users: ListId => Set<ChainId>,
     /// Route lists in use.
     route_lists: ListId => Arc<RouteList>,
     /// Envoy listeners.
     listeners: ObjectKey => Arc<ListenerRow>,
     /// Index: groups that need a cluster.
-    upstream_users: Arc<Upstream> => BTreeSet<Arc<str>>,
+    upstream_users: Arc<Upstream> => Set<Arc<str>>,
     /// Clusters.
     upstreams: Arc<Upstream> => Arc<Cluster>,
     /// Whether the service behind a cluster exists.
     backends: Arc<Upstream> => Backend,
     /// Index: clusters that need an endpoint set.
-    endpoint_users: EndpointKey => BTreeSet<Arc<str>>,
+    endpoint_users: EndpointKey => Set<Arc<str>>,
     /// Endpoint sets.
     endpoints: EndpointKey => Arc<EndpointSet>,
     /// Index: rows that name an SDS resource.
-    sds_users: SdsKey => BTreeSet<ObjectKey>,
+    sds_users: SdsKey => Set<ObjectKey>,
     /// SDS resources.
     sds: SdsKey => Arc<SdsRow>,
     /// Index: SDS resources that need a Secret or file.
-    wanted: WantedName => BTreeSet<SdsKey>,
+    wanted: WantedName => Set<SdsKey>,
     /// Index: findings that a row has about other objects, by object; with the row's id.
-    group_problems: ObjectKey => BTreeSet<(Arc<str>, ir::Problem)>,
+    group_problems: ObjectKey => Set<(Arc<str>, ir::Problem)>,
     /// Judgements.
     verdicts: ObjectKey => Arc<Verdict>,
 }

@@ -7,9 +7,13 @@
 //!
 //! An index is a table whose rows are ordered sets, filled from the changes of another table. Looking at a set is a
 //! read like any other.
+//!
+//! A sparse table ([`Table::make_sparse`]) keeps nothing for what is absent: its absent rows share nodes.
 
 mod graph;
+mod set;
 mod table;
 
 pub use graph::{Graph, Reads};
+pub use set::Set;
 pub use table::Table;

@@ -185,7 +185,8 @@ pub struct ParsedLoadBalancer {
     pub hash_on: Option<HashOn>,
 }
 
-/// A Mapping without the defaults that come from elsewhere. `None` means that the field was not there.
+/// A Mapping without the defaults that come from elsewhere. `None` means that the field was not there. What few
+/// Mappings have is boxed: there may be 100,000 of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedMapping {
     /// Path condition.
@@ -213,11 +214,11 @@ pub struct ParsedMapping {
     /// `shadow`
     pub shadow: bool,
     /// Redirect settings.
-    pub redirect: Option<ParsedRedirect>,
+    pub redirect: Option<Box<ParsedRedirect>>,
     /// `rewrite`; the empty text means no rewriting.
     pub rewrite: Option<Arc<str>>,
     /// `regex_rewrite`
-    pub regex_rewrite: Option<RegexRewrite>,
+    pub regex_rewrite: Option<Box<RegexRewrite>>,
     /// `host_rewrite`
     pub host_rewrite: Option<Arc<str>>,
     /// `auto_host_rewrite`
@@ -251,9 +252,9 @@ pub struct ParsedMapping {
     /// `circuit_breakers`
     pub circuit_breakers: Option<Vec<CircuitBreaker>>,
     /// `keepalive`
-    pub keepalive: Option<Keepalive>,
+    pub keepalive: Option<Box<Keepalive>>,
     /// `load_balancer`
-    pub load_balancer: Option<ParsedLoadBalancer>,
+    pub load_balancer: Option<Box<ParsedLoadBalancer>>,
     /// `dns_type: logical_dns`
     pub logical_dns: bool,
     /// `respect_dns_ttl`

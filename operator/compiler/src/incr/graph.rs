@@ -28,7 +28,8 @@ impl Reads {
 /// Hot rows (a Module slice that every route reads) have thousands of readers, most rows have two.
 enum Readers {
     Few(SmallVec<[NodeId; 4]>),
-    Many(AHashSet<NodeId>),
+    /// Boxed: a set is three times as large as a few, and nearly every node has few.
+    Many(Box<AHashSet<NodeId>>),
 }
 
 const FEW: usize = 24;
@@ -40,7 +41,7 @@ impl Readers {
             Readers::Few(nodes) => {
                 let mut set: AHashSet<NodeId> = nodes.iter().copied().collect();
                 set.insert(node);
-                *self = Readers::Many(set);
+                *self = Readers::Many(Box::new(set));
             }
             Readers::Many(set) => {
                 set.insert(node);

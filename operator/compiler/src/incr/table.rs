@@ -1,16 +1,54 @@
 //! Keyed rows.
 
 use super::graph::{Graph, NodeId, Reads};
-use ahash::AHashMap;
+use super::set::Set;
+use ahash::RandomState;
+use hashbrown::HashTable;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::hash::Hash;
 
+/// How many nodes stand for the absent rows of a sparse table.
+const SHARES: usize = 1024;
+
+/// Slots by key. The key is stored once, in its slot.
 struct Keys<K> {
-    slots: AHashMap<K, (u32, NodeId)>,
+    hasher: RandomState,
+    slots: HashTable<u32>,
     /// Key and node of each slot; `None` for a free one.
     names: Vec<Option<(K, NodeId)>>,
     free: Vec<u32>,
+}
+
+impl<K: Clone + Eq + Hash> Keys<K> {
+    fn find(&self, key: &K) -> Option<(u32, NodeId)> {
+        let same = |slot: &u32| matches!(self.names.get(*slot as usize), Some(Some((name, _))) if name == key);
+        let slot = *self.slots.find(self.hasher.hash_one(key), same)?;
+        self.names.get(slot as usize)?.as_ref().map(|(_, node)| (slot, *node))
+    }
+
+    fn add(&mut self, key: &K, slot: u32, node: NodeId) {
+        let name = Some((key.clone(), node));
+        match self.names.get_mut(slot as usize) {
+            Some(place) => *place = name,
+            None => self.names.push(name),
+        }
+        let Self { hasher, slots, names, .. } = self;
+        let hash_of = |slot: &u32| match names.get(*slot as usize) {
+            Some(Some((name, _))) => hasher.hash_one(name),
+            _ => 0,
+        };
+        slots.insert_unique(hasher.hash_one(key), slot, hash_of);
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<NodeId> {
+        let (key, node) = self.names.get_mut(slot as usize)?.take()?;
+        if let Ok(found) = self.slots.find_entry(self.hasher.hash_one(&key), |other| *other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+        Some(node)
+    }
 }
 
 /// Rows by key. `V` compares by value; an equal row changes nothing.
@@ -18,33 +56,48 @@ pub struct Table<K, V> {
     number: u8,
     keys: RefCell<Keys<K>>,
     rows: Vec<Option<V>>,
+    /// In a sparse table: what a reader of an absent row depends on, by the key's hash.
+    shares: Vec<NodeId>,
 }
 
 impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
     /// An empty table; `number` is its place in the order of stages.
     pub fn new(number: u8) -> Self {
-        let keys = Keys { slots: AHashMap::new(), names: Vec::new(), free: Vec::new() };
-        Self { number, keys: RefCell::new(keys), rows: Vec::new() }
+        let keys = Keys { hasher: RandomState::new(), slots: HashTable::new(), names: Vec::new(), free: Vec::new() };
+        Self { number, keys: RefCell::new(keys), rows: Vec::new(), shares: Vec::new() }
+    }
+
+    /// From now on absent rows share nodes: for tables that nearly every object is looked up in and hardly any is
+    /// found in (refusals, say), where a node and a key for each absence would outweigh everything that is there. When
+    /// a row appears, the readers of some other absent rows run again, for nothing.
+    pub fn make_sparse(&mut self, graph: &Graph) {
+        self.shares = (0..SHARES).map(|_| graph.allocate(self.number, u32::MAX)).collect();
+    }
+
+    fn share(&self, key: &K) -> Option<NodeId> {
+        let hash = self.keys.borrow().hasher.hash_one(key) as usize;
+        self.shares.get(hash % SHARES).copied()
     }
 
     fn slot(&self, graph: &Graph, key: &K) -> (u32, NodeId) {
         let keys = &mut *self.keys.borrow_mut();
-        if let Some(found) = keys.slots.get(key) {
-            return *found;
+        if let Some(found) = keys.find(key) {
+            return found;
         }
         let slot = keys.free.pop().unwrap_or(keys.names.len() as u32);
         let node = graph.allocate(self.number, slot);
-        let name = Some((key.clone(), node));
-        match keys.names.get_mut(slot as usize) {
-            Some(place) => *place = name,
-            None => keys.names.push(name),
-        }
-        keys.slots.insert(key.clone(), (slot, node));
+        keys.add(key, slot, node);
         (slot, node)
     }
 
     /// The row, recorded as read whether it is there or not.
     pub fn get(&self, graph: &Graph, reads: &Reads, key: &K) -> Option<&V> {
+        if !self.shares.is_empty() {
+            let found = self.keys.borrow().find(key);
+            let row = found.and_then(|(slot, node)| Some((self.rows.get(slot as usize)?.as_ref()?, node)));
+            reads.record(row.map(|(_, node)| node).or_else(|| self.share(key))?);
+            return row.map(|(row, _)| row);
+        }
         let (slot, node) = self.slot(graph, key);
         reads.record(node);
         self.rows.get(slot as usize)?.as_ref()
@@ -52,8 +105,15 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
 
     /// The row, for those outside the stages (output, provenance): nothing is recorded.
     pub fn peek(&self, key: &K) -> Option<&V> {
-        let slot = self.keys.borrow().slots.get(key)?.0;
+        let (slot, _) = self.keys.borrow().find(key)?;
         self.rows.get(slot as usize)?.as_ref()
+    }
+
+    /// The table's own copy of a key, so that equal keys are kept once.
+    pub fn stored(&self, key: &K) -> Option<K> {
+        let keys = self.keys.borrow();
+        let (slot, _) = keys.find(key)?;
+        keys.names.get(slot as usize)?.as_ref().map(|(key, _)| key.clone())
     }
 
     /// All rows in slot order, which says nothing; sort what has to be ordered.
@@ -68,7 +128,17 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
     /// Puts or takes away a row and marks its readers when it differs. Gives the old row back then.
     pub fn set(&mut self, graph: &Graph, key: &K, row: Option<V>) -> Option<Option<V>> {
         let (slot, node) = self.slot(graph, key);
-        self.put(graph, slot, node, row)
+        let old = self.put(graph, slot, node, row)?;
+        if old.is_none() {
+            self.appeared(graph, key);
+        }
+        Some(old)
+    }
+
+    fn appeared(&self, graph: &Graph, key: &K) {
+        if let Some(share) = self.share(key) {
+            graph.touch(share);
+        }
     }
 
     fn put(&mut self, graph: &Graph, slot: u32, node: NodeId, row: Option<V>) -> Option<Option<V>> {
@@ -145,27 +215,29 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
             if self.rows.get(slot as usize).is_some_and(Option::is_some) {
                 continue;
             }
-            let Some(place) = keys.names.get_mut(slot as usize) else { continue };
-            if !place.as_ref().is_some_and(|(_, node)| graph.is_idle(*node)) {
-                continue;
-            }
-            if let Some((key, node)) = place.take() {
-                keys.slots.remove(&key);
-                keys.free.push(slot);
+            let Some(Some((_, node))) = keys.names.get(slot as usize) else { continue };
+            if graph.is_idle(*node)
+                && let Some(node) = keys.remove(slot)
+            {
                 graph.release(node);
             }
         }
     }
 }
 
-impl<K: Clone + Eq + Hash, E: Ord + Clone> Table<K, BTreeSet<E>> {
+impl<K: Clone + Eq + Hash, E: Ord + Clone> Table<K, Set<E>> {
     /// Adds an element to the set of a term.
     pub fn insert(&mut self, graph: &Graph, term: &K, element: E) -> bool {
         let (slot, node) = self.slot(graph, term);
-        let added = self.place(slot).get_or_insert_default().insert(element);
+        let place = self.place(slot);
+        let appears = place.is_none();
+        let added = Set::insert(place, element);
         if added {
             graph.set_present(node, true);
             graph.touch(node);
+        }
+        if appears {
+            self.appeared(graph, term);
         }
         added
     }
@@ -174,10 +246,7 @@ impl<K: Clone + Eq + Hash, E: Ord + Clone> Table<K, BTreeSet<E>> {
     pub fn remove(&mut self, graph: &Graph, term: &K, element: &E) -> bool {
         let (slot, node) = self.slot(graph, term);
         let place = self.place(slot);
-        let removed = place.as_mut().is_some_and(|set| set.remove(element));
-        if place.as_ref().is_some_and(BTreeSet::is_empty) {
-            *place = None;
-        }
+        let removed = Set::remove(place, element);
         if place.is_none() {
             graph.set_present(node, false);
             graph.suspect(self.number, slot);

@@ -54,7 +54,7 @@ pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opti
     mapping.weight = weight;
     mapping.precedence = precedence(spec, report);
     mapping.shadow = spec.shadow.unwrap_or(false);
-    mapping.redirect = redirect(spec, report);
+    mapping.redirect = redirect(spec, report).map(Box::new);
     rewriting(spec, limits, report, &mut mapping);
     header_edits(spec, limits, report, &mut mapping);
     destination(spec, report, &mut mapping);
@@ -305,7 +305,7 @@ fn rewriting(spec: &MappingSpec, limits: &Limits, report: &mut Report, mapping: 
             report.note("regex_rewrite", ProblemKind::NoEffect, "`regex_rewrite` has no pattern and has no effect");
             None
         }
-        Some(map) => regex_rewrite("regex_rewrite", map, report),
+        Some(map) => regex_rewrite("regex_rewrite", map, report).map(Box::new),
         None => None,
     };
     if mapping.regex_rewrite.is_some() && mapping.rewrite.as_ref().is_some_and(|text| **text != *"/") {
@@ -353,9 +353,12 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
         report.milliseconds("cluster_max_connection_lifetime_ms", spec.cluster_max_connection_lifetime_ms);
     mapping.circuit_breakers =
         spec.circuit_breakers.as_ref().map(|list| cluster::circuit_breakers("circuit_breakers", list, report));
-    mapping.keepalive = spec.keepalive.as_ref().map(|found| cluster::keepalive("keepalive", found, report));
-    mapping.load_balancer =
-        spec.load_balancer.as_ref().and_then(|found| cluster::load_balancer("load_balancer", found, report));
+    mapping.keepalive = spec.keepalive.as_ref().map(|found| Box::new(cluster::keepalive("keepalive", found, report)));
+    mapping.load_balancer = spec
+        .load_balancer
+        .as_ref()
+        .and_then(|found| cluster::load_balancer("load_balancer", found, report))
+        .map(Box::new);
     mapping.respect_dns_ttl = spec.respect_dns_ttl.unwrap_or(false);
     mapping.enable_ipv4 = spec.enable_ipv4;
     mapping.enable_ipv6 = spec.enable_ipv6;

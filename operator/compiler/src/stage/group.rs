@@ -6,6 +6,7 @@ use crate::parse::{HostCondition, Labels};
 use crate::stage::rule::{self, Rule};
 use crate::stage::upstream::{self, Upstream};
 use ir::{Action, Effect, HeaderEdits, HeaderValue, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,45 +48,57 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
     let mut problems = Vec::new();
     // Conflicts go to the older object; within one age upstream's order decides.
     members.sort_by(|left, right| {
-        (left.rule.created, &left.rule.load_key, left.key).cmp(&(right.rule.created, &right.rule.load_key, right.key))
+        left.rule.created.cmp(&right.rule.created).then_with(|| load_order(left.key, right.key))
     });
     let members = agreeing(members, &mut problems);
     let first = members.first()?;
     let mut order = first.rule.order.clone();
-    let mut labels = Labels::new();
-    for member in &members {
+    let mut labels = first.rule.labels.clone();
+    for member in members.iter().skip(1) {
         order = order.min(member.rule.order.clone());
-        labels.extend(member.rule.labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+        if member.rule.labels != labels {
+            let more = member.rule.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+            Arc::make_mut(&mut labels).extend(more);
+        }
     }
     let (first_rule, probe) = (first.rule.clone(), members.iter().any(|member| member.rule.probe));
     let asks_proto = members.iter().any(|member| {
-        member.rule.matches.headers.iter().any(|header| header.name.eq_ignore_ascii_case("x-forwarded-proto"))
+        member.rule.mapping.headers.iter().any(|header| header.name.eq_ignore_ascii_case("x-forwarded-proto"))
     });
     for member in &members {
         problems.extend(rule::closed_problem(db, reads, member.key, member.rule));
     }
-    let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.shadow).collect();
-    ordinary.sort_by(|left, right| (&left.rule.load_key, left.key).cmp(&(&right.rule.load_key, right.key)));
+    let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.mapping.shadow).collect();
+    ordinary.sort_by(|left, right| load_order(left.key, right.key));
     let mut routes = shares(&ordinary, &mut problems);
     for (route, member) in routes.iter_mut().zip(by_emission(&ordinary)) {
         if let (Action::Forward(forward), Some(upstream)) = (&mut route.action, &member.rule.upstream) {
             forward.cluster = upstream::cluster_name(db, reads, upstream);
         }
     }
-    let upstreams = ordinary.iter().filter_map(|member| member.rule.upstream.clone()).collect();
+    let mut upstreams = Vec::with_capacity(ordinary.len());
+    upstreams.extend(ordinary.iter().filter_map(|member| member.rule.upstream.clone()));
     let group = (!routes.is_empty()).then(|| {
-        let matches = first_rule.matches.clone();
+        let matches = rule::matches_of(&first_rule.mapping);
         Arc::new(RouteGroup { id: id.clone(), order, matches, headers: merged_headers(&ordinary), routes })
     });
     Some(Arc::new(GroupRow {
         group,
-        host: first_rule.host.clone(),
-        labels: Arc::new(labels),
+        host: first_rule.mapping.host.clone(),
+        labels,
         probe,
         asks_proto,
         upstreams,
         problems,
     }))
+}
+
+/// Upstream's order of objects: by `<name>.<namespace>`.
+fn load_order(left: &ObjectKey, right: &ObjectKey) -> Ordering {
+    fn text(key: &ObjectKey) -> impl Iterator<Item = u8> {
+        key.name.bytes().chain([b'.']).chain(key.namespace.bytes())
+    }
+    text(left).cmp(text(right)).then_with(|| left.cmp(right))
 }
 
 /// Those that can share a group with the first. The others are refused, each with the field that differs.
@@ -96,17 +109,16 @@ fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Me
             accepted.push(member);
             continue;
         };
-        let newcomer = member.rule.agreement.iter().zip(&first.rule.agreement);
-        let differs = newcomer.into_iter().find(|((_, own), (_, first))| own.is_some() && own != first);
+        let differs = rule::disagreement(&member.rule.mapping, &first.rule.mapping);
         let redirects = |member: &Member| matches!(member.rule.action, Action::Redirect(_));
-        let clash = if let Some(((field, _), _)) = differs {
-            Some(((*field).to_owned(), format!("differs from that of {}, which has the same route", first.key)))
-        } else if !member.rule.shadow && accepted.iter().any(redirects) {
-            Some(("host_redirect".into(), format!("{} already redirects the same route", first.key)))
-        } else if redirects(&member) && accepted.iter().any(|other| !other.rule.shadow) {
-            Some(("host_redirect".into(), format!("{} already has the same route and does not redirect", first.key)))
-        } else if member.rule.shadow && accepted.iter().any(|other| other.rule.shadow) {
-            Some(("shadow".into(), "the same route already has a shadow".to_owned()))
+        let clash = if let Some(field) = differs {
+            Some((field, format!("differs from that of {}, which has the same route", first.key)))
+        } else if !member.rule.mapping.shadow && accepted.iter().any(redirects) {
+            Some(("host_redirect", format!("{} already redirects the same route", first.key)))
+        } else if redirects(&member) && accepted.iter().any(|other| !other.rule.mapping.shadow) {
+            Some(("host_redirect", format!("{} already has the same route and does not redirect", first.key)))
+        } else if member.rule.mapping.shadow && accepted.iter().any(|other| other.rule.mapping.shadow) {
+            Some(("shadow", "the same route already has a shadow".to_owned()))
         } else {
             None
         };
@@ -125,7 +137,7 @@ fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Me
 fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
     let route = |member: &Member, fraction| Route {
         source: member.key.clone(),
-        case_sensitive: member.rule.matches.case_sensitive,
+        case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
         fraction,
         action: member.rule.action.clone(),
     };
@@ -133,8 +145,8 @@ fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
         return vec![route(member, 100)];
     }
     let (weighted, rest): (Vec<&Member>, Vec<&Member>) =
-        members.iter().copied().partition(|member| member.rule.weight.is_some());
-    let total: u32 = weighted.iter().filter_map(|member| member.rule.weight).sum();
+        members.iter().copied().partition(|member| member.rule.mapping.weight.is_some());
+    let total: u32 = weighted.iter().filter_map(|member| member.rule.mapping.weight).sum();
     let mut routes = Vec::with_capacity(members.len());
     if total > 100 {
         for member in &weighted {
@@ -144,7 +156,7 @@ fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
     }
     let mut running = 0;
     for member in weighted {
-        running = (running + member.rule.weight.unwrap_or(0)).min(100);
+        running = (running + member.rule.mapping.weight.unwrap_or(0)).min(100);
         routes.push(route(member, running));
     }
     let share = if rest.is_empty() { 0 } else { round_half_even(100 - running, rest.len() as u32) };
@@ -158,7 +170,7 @@ fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
 
 /// The order of [`shares`].
 fn by_emission<'a, 'b>(members: &'b [&'b Member<'a>]) -> impl Iterator<Item = &'b Member<'a>> {
-    let weighted = |member: &&&Member| member.rule.weight.is_some();
+    let weighted = |member: &&&Member| member.rule.mapping.weight.is_some();
     let alone = members.len() == 1;
     members
         .iter()

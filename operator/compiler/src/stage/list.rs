@@ -11,7 +11,8 @@ mod trie;
 
 use crate::stage::placement::ListClass;
 use ir::{Bucket, ImpliedAuthority, ListId, OrderKey, PathMatch, ProtoVariant, RouteGroup, RouteList};
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use trie::Trie;
 
@@ -25,7 +26,7 @@ pub struct ListState {
     class: Arc<str>,
     implied: ImpliedAuthority,
     /// Groups that can match below any prefix.
-    everywhere: BTreeMap<OrderKeyAndId, Arc<RouteGroup>>,
+    everywhere: BTreeSet<Placed>,
     trie: Trie,
     /// What was made of them, while it is current.
     buckets: Option<Vec<Arc<Bucket>>>,
@@ -33,14 +34,41 @@ pub struct ListState {
     len: usize,
 }
 
-/// Order in a list: the global order, then the id, so that it is total.
-pub type OrderKeyAndId = (OrderKey, Arc<str>);
+/// A group at its place: by the global order, then by the id, so that the order is total.
+#[derive(Clone, Debug)]
+pub struct Placed(pub Arc<RouteGroup>);
+
+impl Placed {
+    fn place(&self) -> (&OrderKey, &Arc<str>) {
+        (&self.0.order, &self.0.id)
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Placed {}
 
 impl ListState {
     /// An empty list.
     pub fn new(class: &ListClass) -> Self {
         let (class, implied) = (class.text.clone(), class.implied());
-        Self { class, implied, everywhere: BTreeMap::new(), trie: Trie::default(), buckets: None, flat: true, len: 0 }
+        Self { class, implied, everywhere: BTreeSet::new(), trie: Trie::default(), buckets: None, flat: true, len: 0 }
     }
 
     /// True when no group is left.
@@ -50,23 +78,23 @@ impl ListState {
 
     /// Puts a group in, or in the place of its former self.
     pub fn insert(&mut self, group: &Arc<RouteGroup>) {
-        let key = (group.order.clone(), group.id.clone());
-        let old = match tree_path(group) {
-            None => self.everywhere.insert(key, group.clone()),
-            Some(path) => self.trie.insert(path, key, group.clone()),
+        let placed = Placed(group.clone());
+        let added = match tree_path(group) {
+            None => self.everywhere.replace(placed).is_none(),
+            Some(path) => self.trie.insert(path, placed),
         };
-        self.len += usize::from(old.is_none());
+        self.len += usize::from(added);
         self.touch(group);
     }
 
     /// Takes a group out.
     pub fn remove(&mut self, group: &Arc<RouteGroup>) {
-        let key = (group.order.clone(), group.id.clone());
-        let old = match tree_path(group) {
-            None => self.everywhere.remove(&key),
-            Some(path) => self.trie.remove(path, &key),
+        let placed = Placed(group.clone());
+        let removed = match tree_path(group) {
+            None => self.everywhere.remove(&placed),
+            Some(path) => self.trie.remove(path, &placed),
         };
-        self.len -= usize::from(old.is_some());
+        self.len -= usize::from(removed);
         self.touch(group);
     }
 
@@ -93,7 +121,7 @@ impl ListState {
             self.flat = flat;
         }
         let buckets = if flat {
-            let mut groups: Vec<&Arc<RouteGroup>> = self.everywhere.values().collect();
+            let mut groups: Vec<&Arc<RouteGroup>> = self.everywhere.iter().map(|placed| &placed.0).collect();
             self.trie.collect(&mut groups);
             vec![Arc::new(Bucket { prefix: "".into(), groups: in_order(groups) })]
         } else {

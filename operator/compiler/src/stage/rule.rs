@@ -16,7 +16,7 @@ use ir::{
 };
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A route before it is grouped.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +25,9 @@ pub struct Rule {
     pub group: Arc<str>,
     /// Position among all groups.
     pub order: OrderKey,
-    /// Conditions.
-    pub matches: RouteMatch,
-    /// The host condition, which decides about Hosts.
-    pub host: HostCondition,
-    /// Labels, which decide about Hosts, too.
+    /// The Mapping without defaults: conditions, weight, and what has to be equal in a group.
+    pub mapping: Arc<ParsedMapping>,
+    /// Labels, which decide about Hosts, as the host condition does.
     pub labels: Arc<Labels>,
     /// True for the built-in routes, which every Host has.
     pub probe: bool,
@@ -39,19 +37,14 @@ pub struct Rule {
     pub upstream: Option<Arc<Upstream>>,
     /// Header edits.
     pub headers: HeaderEdits,
-    /// `weight`
-    pub weight: Option<u32>,
-    /// A copy of the traffic goes there; no route of its own.
-    pub shadow: bool,
-    /// `<name>.<namespace>`: upstream's order of objects.
-    pub load_key: Arc<str>,
     /// Seconds since 1970.
     pub created: i64,
-    /// What has to be equal in a group, in written form; `None`: not given, so it fits any.
-    pub agreement: Vec<(&'static str, Option<Arc<str>>)>,
     /// Findings that need more than the object itself.
     pub problems: Vec<Problem>,
 }
+
+/// What nearly every Mapping rewrites its prefix to.
+static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| "/".into());
 
 /// Names of the probe routes, in the order of [`crate::parse::ParsedModule::probes`].
 pub const PROBES: [&str; 3] =
@@ -64,24 +57,19 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
     let defaults = db.route_defaults(reads);
     let mut problems = Vec::new();
     program_sizes(key, mapping, defaults.regex_max_size, &mut problems);
-    let upstream = Upstream::new(upstream(db, reads, key, mapping, &defaults, &mut problems));
+    let upstream = db.interned(upstream(db, reads, key, mapping, &defaults, &mut problems));
     let action = action(db, reads, mapping, &upstream, &defaults);
     let forwards = matches!(action, Action::Forward(_)) || mapping.shadow;
     Some(Arc::new(Rule {
         group: group_id(db, reads, mapping, &parsed.labels),
         order: order_key(mapping),
-        matches: matches_of(mapping),
-        host: mapping.host.clone(),
+        mapping: mapping.clone(),
         labels: parsed.labels.clone(),
         probe: false,
         action,
         headers: headers(mapping, &defaults, &upstream.key),
-        upstream: (forwards && !mapping.shadow).then(|| Arc::new(upstream)),
-        weight: mapping.weight,
-        shadow: mapping.shadow,
-        load_key: format!("{}.{}", key.name, key.namespace).into(),
+        upstream: (forwards && !mapping.shadow).then_some(upstream),
         created: parsed.created,
-        agreement: agreement(mapping),
         problems,
     }))
 }
@@ -129,10 +117,10 @@ fn action(db: &Db, reads: &Reads, mapping: &ParsedMapping, upstream: &Upstream, 
         return Action::Redirect(Redirect { host: host.into(), path: redirect.path.clone(), code: redirect.code });
     }
     let rewrite = match (&mapping.regex_rewrite, &mapping.rewrite) {
-        (Some(regex), _) => Some(PathRewrite::Regex(regex.clone())),
+        (Some(regex), _) => Some(PathRewrite::Regex((**regex).clone())),
         (None, Some(text)) if text.is_empty() => None,
         (None, Some(text)) => Some(PathRewrite::Prefix(text.clone())),
-        (None, None) => Some(PathRewrite::Prefix("/".into())),
+        (None, None) => Some(PathRewrite::Prefix(ROOT.clone())),
     };
     let host_rewrite = match (&mapping.host_rewrite, mapping.auto_host_rewrite) {
         (Some(host), _) => Some(HostRewrite::Literal(host.clone())),
@@ -313,7 +301,7 @@ fn load_balancer(
     mapping: &ParsedMapping,
     streams: bool,
     problems: &mut Vec<Problem>,
-) -> Option<ParsedLoadBalancer> {
+) -> Option<Box<ParsedLoadBalancer>> {
     match &mapping.load_balancer {
         Some(_) if !streams => {
             let detail = "a load balancer needs an endpoint resolver; the Service balances itself";
@@ -321,11 +309,12 @@ fn load_balancer(
             None
         }
         Some(balancer) => Some(balancer.clone()),
-        None => db.cluster_defaults(reads).load_balancer.clone().filter(|_| streams),
+        None => db.cluster_defaults(reads).load_balancer.clone().filter(|_| streams).map(Box::new),
     }
 }
 
-fn matches_of(mapping: &ParsedMapping) -> RouteMatch {
+/// The conditions of a Mapping in the form of a route.
+pub fn matches_of(mapping: &ParsedMapping) -> RouteMatch {
     let mut headers = mapping.headers.clone();
     if let Some(method) = &mapping.method {
         headers.push(NamedMatch { name: ":method".into(), value: method.clone() });
@@ -480,30 +469,32 @@ fn headers(mapping: &ParsedMapping, defaults: &RouteDefaults, upstream: &Upstrea
     }
 }
 
-/// Settings that members of a group must share (upstream compares those that the newcomer has).
-fn agreement(mapping: &ParsedMapping) -> Vec<(&'static str, Option<Arc<str>>)> {
-    fn written<T: std::fmt::Debug>(value: &Option<T>) -> Option<Arc<str>> {
-        value.as_ref().map(|value| format!("{value:?}").into())
+/// The first setting that members of a group must share and in which a newcomer differs from the first member.
+/// Upstream compares those that the newcomer has; what it leaves out fits any.
+pub fn disagreement(newcomer: &ParsedMapping, first: &ParsedMapping) -> Option<&'static str> {
+    fn differs<T: PartialEq>(own: &Option<T>, first: &Option<T>) -> bool {
+        own.is_some() && own != first
     }
-    let shape = match &mapping.path {
-        PathMatch::Prefix(_) => "prefix",
-        PathMatch::Exact(_) => "exact",
-        PathMatch::Regex(_) => "regex",
-    };
-    let regexes = mapping.headers.iter().map(|header| matches!(header.value, TextMatch::Regex(_)));
-    let method_regex = matches!(mapping.method, Some(TextMatch::Regex(_)));
-    vec![
-        ("prefix_regex", Some(shape.into())),
-        ("headers", Some(format!("{:?}{method_regex}", regexes.collect::<Vec<_>>()).into())),
-        ("host_regex", Some(if matches!(mapping.host, HostCondition::Regex(_)) { "regex" } else { "glob" }.into())),
-        ("bypass_auth", mapping.bypass_auth.then(|| "true".into())),
-        ("circuit_breakers", written(&mapping.circuit_breakers)),
-        ("connect_timeout_ms", written(&mapping.connect_timeout_ms)),
-        ("cluster_idle_timeout_ms", written(&mapping.cluster_idle_timeout_ms)),
-        ("cluster_max_connection_lifetime_ms", written(&mapping.cluster_max_connection_ms)),
-        ("keepalive", written(&mapping.keepalive)),
-        ("load_balancer", written(&mapping.load_balancer)),
-    ]
+    let is_regex = |header: &NamedMatch| matches!(header.value, TextMatch::Regex(_));
+    let method_regex = |mapping: &ParsedMapping| matches!(mapping.method, Some(TextMatch::Regex(_)));
+    let host_regex = |mapping: &ParsedMapping| matches!(mapping.host, HostCondition::Regex(_));
+    let headers = |mapping: &ParsedMapping| mapping.headers.iter().map(is_regex).collect::<Vec<_>>();
+    let fields = [
+        ("prefix_regex", std::mem::discriminant(&newcomer.path) != std::mem::discriminant(&first.path)),
+        ("headers", headers(newcomer) != headers(first) || method_regex(newcomer) != method_regex(first)),
+        ("host_regex", host_regex(newcomer) != host_regex(first)),
+        ("bypass_auth", newcomer.bypass_auth && !first.bypass_auth),
+        ("circuit_breakers", differs(&newcomer.circuit_breakers, &first.circuit_breakers)),
+        ("connect_timeout_ms", differs(&newcomer.connect_timeout_ms, &first.connect_timeout_ms)),
+        ("cluster_idle_timeout_ms", differs(&newcomer.cluster_idle_timeout_ms, &first.cluster_idle_timeout_ms)),
+        (
+            "cluster_max_connection_lifetime_ms",
+            differs(&newcomer.cluster_max_connection_ms, &first.cluster_max_connection_ms),
+        ),
+        ("keepalive", differs(&newcomer.keepalive, &first.keepalive)),
+        ("load_balancer", differs(&newcomer.load_balancer, &first.load_balancer)),
+    ];
+    fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
 }
 
 /// The built-in routes are Mappings of the gateway's namespace that no object stands for.
@@ -514,9 +505,9 @@ fn probe(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
         _ => Arc::new(db.default_module.probes.clone()),
     };
     let probe: &ParsedProbe = probes.get(index).filter(|probe| probe.enabled)?;
-    let mapping = probe_mapping(probe);
+    let mapping = Arc::new(probe_mapping(probe));
     let defaults = RouteDefaults { add_linkerd_headers: false, ..(*db.route_defaults(reads)).clone() };
-    let upstream = Upstream::new(upstream(db, reads, key, &mapping, &defaults, &mut Vec::new()));
+    let upstream = db.interned(upstream(db, reads, key, &mapping, &defaults, &mut Vec::new()));
     let forward = Forward {
         cluster: upstream.name.clone(),
         timeout_ms: 10_000,
@@ -527,18 +518,13 @@ fn probe(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
     Some(Arc::new(Rule {
         group: group_id(db, reads, &mapping, &Labels::new()),
         order: order_key(&mapping),
-        matches: matches_of(&mapping),
-        host: mapping.host.clone(),
         labels: Arc::default(),
         probe: true,
         action: Action::Forward(forward),
         headers: headers(&mapping, &defaults, &upstream.key),
-        upstream: Some(Arc::new(upstream)),
-        weight: None,
-        shadow: false,
-        load_key: format!("{}.{}", key.name, key.namespace).into(),
+        upstream: Some(upstream),
         created: i64::MIN,
-        agreement: agreement(&mapping),
+        mapping,
         problems: Vec::new(),
     }))
 }

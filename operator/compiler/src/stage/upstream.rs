@@ -46,7 +46,7 @@ pub struct UpstreamKey {
     /// Limits, the Mapping's or the Module's.
     pub circuit_breakers: Vec<CircuitBreaker>,
     /// The Mapping's or the Module's, where it applies.
-    pub load_balancer: Option<ParsedLoadBalancer>,
+    pub load_balancer: Option<Box<ParsedLoadBalancer>>,
     /// How hosts are found.
     pub resolver: ResolverKind,
     /// Where a Kubernetes service would be: namespace, name.
@@ -67,7 +67,7 @@ pub struct UpstreamOptions {
     /// `cluster_max_connection_lifetime_ms`
     pub max_connection_ms: Option<u64>,
     /// `keepalive`
-    pub keepalive: Option<Keepalive>,
+    pub keepalive: Option<Box<Keepalive>>,
     /// `dns_type: logical_dns`
     pub logical_dns: bool,
     /// `respect_dns_ttl`
@@ -95,12 +95,28 @@ pub struct Upstream {
     pub identity: u64,
 }
 
-impl Upstream {
-    /// With name and hash.
-    pub fn new(key: UpstreamKey) -> Self {
+impl Db {
+    /// The one copy of these settings, with name and hash: thousands of Mappings may use one Service alike.
+    pub fn interned(&self, key: UpstreamKey) -> Arc<Upstream> {
         let mut hasher = Xxh3::new();
         key.hash(&mut hasher);
-        Self { name: key.name(), identity: hasher.digest(), key }
+        let identity = hasher.digest();
+        let mut fresh = self.fresh_upstreams.borrow_mut();
+        if let Some(found) = fresh.get(&identity).filter(|found| found.key == key) {
+            return found.clone();
+        }
+        // The name takes no part in the comparison, and making it is dear.
+        let mut upstream = Arc::new(Upstream { name: key.text.clone(), identity, key });
+        match self.upstream_claims.stored(&upstream) {
+            Some(found) => upstream = found,
+            None => {
+                if let Some(own) = Arc::get_mut(&mut upstream) {
+                    own.name = own.key.name();
+                }
+            }
+        }
+        fresh.insert(identity, upstream.clone());
+        upstream
     }
 }
 
@@ -246,7 +262,7 @@ pub fn row(db: &Db, reads: &Reads, upstream: &Arc<Upstream>) -> Option<Arc<Clust
         max_connection_ms: options.max_connection_ms.or(defaults.max_connection_ms),
         http2: options.grpc,
         circuit_breakers: key.circuit_breakers.clone(),
-        keepalive: options.keepalive.clone().or_else(|| defaults.keepalive.clone()),
+        keepalive: options.keepalive.as_deref().or(defaults.keepalive.as_ref()).cloned(),
         load_balancing: key.load_balancer.as_ref().map(|balancer| balancer.policy).unwrap_or_default(),
     }))
 }

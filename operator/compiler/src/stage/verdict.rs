@@ -83,8 +83,8 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
         };
         found.problems.push(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail));
     }
-    found.attached =
-        rule.shadow || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
+    found.attached = rule.mapping.shadow
+        || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
     if !found.attached {
         let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
         found.problems.push(Problem::notice(key, "spec.hostname", ProblemKind::NoMatchingHost, detail));

@@ -339,8 +339,8 @@ fn redirects_prefer_the_path() {
 fn load_balancers_hash_on_one_thing() {
     let balancer = |spec: Value| parsed(json!({"load_balancer": spec})).load_balancer.clone().expect("a load balancer");
     let plain = |policy| ParsedLoadBalancer { policy, hash_on: None };
-    assert_eq!(balancer(json!({"policy": "round_robin"})), plain(LoadBalancing::RoundRobin));
-    assert_eq!(balancer(json!({"policy": "least_request"})), plain(LoadBalancing::LeastRequest));
+    assert_eq!(*balancer(json!({"policy": "round_robin"})), plain(LoadBalancing::RoundRobin));
+    assert_eq!(*balancer(json!({"policy": "least_request"})), plain(LoadBalancing::LeastRequest));
     let cookie = balancer(json!({"policy": "ring_hash", "cookie": {"name": "c", "path": "/", "ttl": "60s"}}));
     assert_eq!(cookie.hash_on, Some(HashOn::Cookie { name: "c".into(), path: Some("/".into()), ttl_ms: Some(60_000) }));
     let address = balancer(json!({"policy": "maglev", "source_ip": true}));

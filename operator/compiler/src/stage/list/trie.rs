@@ -1,8 +1,9 @@
 //! Groups by path, in a radix tree that is cut into buckets.
 
-use super::{BUCKET, OrderKeyAndId, in_order};
+use super::{BUCKET, Placed, in_order};
+use crate::incr::Set;
 use ir::{Bucket, PathMatch, RouteGroup};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The tree. Every edge begins with another character, and no inner node but the root is without groups and with
@@ -15,10 +16,11 @@ pub struct Trie {
 #[derive(Default)]
 struct Node {
     /// Text between the parent and this node.
-    label: String,
+    label: Box<str>,
     /// Groups with exactly this path text.
-    own: BTreeMap<OrderKeyAndId, Arc<RouteGroup>>,
-    children: BTreeMap<char, Node>,
+    own: Option<Set<Placed>>,
+    /// By the first character of their labels, no two of which are the same.
+    children: Vec<Node>,
     /// Groups here and below.
     count: usize,
     /// Buckets of this node and below, the node's own first; empty when something changed.
@@ -28,14 +30,14 @@ struct Node {
 }
 
 impl Trie {
-    /// Puts a group in, or in the place of its former self, which it gives back.
-    pub fn insert(&mut self, path: &str, key: OrderKeyAndId, group: Arc<RouteGroup>) -> Option<Arc<RouteGroup>> {
-        self.root.insert(path, key, group)
+    /// Puts a group in; false when it takes the place of its former self.
+    pub fn insert(&mut self, path: &str, group: Placed) -> bool {
+        self.root.insert(path, group)
     }
 
-    /// Takes a group out.
-    pub fn remove(&mut self, path: &str, key: &OrderKeyAndId) -> Option<Arc<RouteGroup>> {
-        self.root.remove(path, key)
+    /// Takes a group out; false when it was not there.
+    pub fn remove(&mut self, path: &str, group: &Placed) -> bool {
+        self.root.remove(path, group)
     }
 
     /// Every bucket may have changed.
@@ -49,8 +51,8 @@ impl Trie {
     }
 
     /// The buckets, ordered by prefix, each with the groups of `everywhere` in it.
-    pub fn buckets(&mut self, everywhere: &BTreeMap<OrderKeyAndId, Arc<RouteGroup>>) -> Vec<Arc<Bucket>> {
-        let mut above: Vec<Arc<RouteGroup>> = everywhere.values().cloned().collect();
+    pub fn buckets(&mut self, everywhere: &BTreeSet<Placed>) -> Vec<Arc<Bucket>> {
+        let mut above: Vec<Arc<RouteGroup>> = everywhere.iter().map(|placed| placed.0.clone()).collect();
         self.root.build(&mut String::new(), &mut above);
         let mut buckets = self.root.built.clone();
         buckets.sort_by(|left, right| left.prefix.cmp(&right.prefix));
@@ -68,83 +70,104 @@ impl Node {
 
     fn touch_all(&mut self) {
         self.touch();
-        for child in self.children.values_mut() {
+        for child in &mut self.children {
             child.touch_all();
         }
     }
 
-    fn insert(&mut self, path: &str, key: OrderKeyAndId, group: Arc<RouteGroup>) -> Option<Arc<RouteGroup>> {
+    fn first(&self) -> Option<char> {
+        self.label.chars().next()
+    }
+
+    /// Where the child is whose label begins with that character, or where it would be.
+    fn position(&self, first: char) -> Result<usize, usize> {
+        self.children.binary_search_by_key(&Some(first), Node::first)
+    }
+
+    fn own(&self) -> impl Iterator<Item = &Arc<RouteGroup>> {
+        self.own.iter().flatten().map(|placed| &placed.0)
+    }
+
+    fn insert(&mut self, path: &str, group: Placed) -> bool {
         self.touch();
         let Some(first) = path.chars().next() else {
             // A prefix reaches into every bucket below it, an exact path does not.
-            if matches!(group.matches.path, PathMatch::Prefix(_)) {
+            if matches!(group.0.matches.path, PathMatch::Prefix(_)) {
                 self.touch_all();
             }
-            let old = self.own.insert(key, group);
-            self.count += usize::from(old.is_none());
-            return old;
+            let replaced = Set::remove(&mut self.own, &group);
+            Set::insert(&mut self.own, group);
+            self.count += usize::from(!replaced);
+            return !replaced;
         };
-        let child = self.children.entry(first).or_insert_with(|| Node { label: path.to_owned(), ..Node::default() });
+        let at = self.position(first).unwrap_or_else(|at| {
+            self.children.insert(at, Node { label: path.into(), ..Node::default() });
+            at
+        });
+        let Some(child) = self.children.get_mut(at) else { return false };
         let shared = shared_length(&child.label, path);
         if shared < child.label.len() {
             child.split(shared);
         }
-        let old = child.insert(path.get(shared..).unwrap_or_default(), key, group);
-        self.count += usize::from(old.is_none());
-        old
+        let added = child.insert(path.get(shared..).unwrap_or_default(), group);
+        self.count += usize::from(added);
+        added
     }
 
     /// Puts a new node between the parent and this one.
     fn split(&mut self, at: usize) {
         let (upper, lower) = self.label.split_at(at);
-        let (upper, lower) = (upper.to_owned(), lower.to_owned());
-        let Some(first) = lower.chars().next() else { return };
+        let (upper, lower) = (upper.into(), lower.into());
         let mut below = std::mem::take(self);
         below.label = lower;
         // The bucket keeps its prefix, so it may be used again.
         self.label = upper;
         self.count = below.count;
-        self.children.insert(first, below);
+        self.children.push(below);
     }
 
-    fn remove(&mut self, path: &str, key: &OrderKeyAndId) -> Option<Arc<RouteGroup>> {
+    fn remove(&mut self, path: &str, group: &Placed) -> bool {
         let Some(first) = path.chars().next() else {
-            let old = self.own.remove(key)?;
+            if !Set::remove(&mut self.own, group) {
+                return false;
+            }
             self.touch();
-            if matches!(old.matches.path, PathMatch::Prefix(_)) {
+            if matches!(group.0.matches.path, PathMatch::Prefix(_)) {
                 self.touch_all();
             }
             self.count -= 1;
-            return Some(old);
+            return true;
         };
-        let child = self.children.get_mut(&first)?;
-        let rest = path.strip_prefix(child.label.as_str())?;
-        let old = child.remove(rest, key)?;
+        let Ok(at) = self.position(first) else { return false };
+        let Some(child) = self.children.get_mut(at) else { return false };
+        if !path.strip_prefix(&*child.label).is_some_and(|rest| child.remove(rest, group)) {
+            return false;
+        }
         if child.count == 0 {
-            self.children.remove(&first);
+            self.children.remove(at);
         } else {
             child.join();
         }
         self.touch();
         self.count -= 1;
-        Some(old)
+        true
     }
 
     /// Undoes [`Node::split`] where it is not needed any more.
     fn join(&mut self) {
-        if !self.own.is_empty() || self.children.len() != 1 {
+        if self.own.is_some() || self.children.len() != 1 {
             return;
         }
-        if let Some((_, mut only)) = self.children.pop_first() {
-            only.label.insert_str(0, &self.label);
+        if let Some(mut only) = self.children.pop() {
+            only.label = format!("{}{}", self.label, only.label).into();
             only.touch();
             *self = only;
         }
     }
 
     fn collect<'a>(&'a self, groups: &mut Vec<&'a Arc<RouteGroup>>) {
-        groups.extend(self.own.values());
-        for child in self.children.values() {
+        groups.extend(self.own());
+        for child in &self.children {
             child.collect(groups);
         }
     }
@@ -158,9 +181,9 @@ impl Node {
         let parent = prefix.len();
         prefix.push_str(&self.label);
         let apart = self.apart();
-        let mut groups: Vec<&Arc<RouteGroup>> = above.iter().chain(self.own.values()).collect();
-        for (first, child) in &self.children {
-            if !apart.contains(first) {
+        let mut groups: Vec<&Arc<RouteGroup>> = above.iter().chain(self.own()).collect();
+        for child in &self.children {
+            if !child.first().is_some_and(|first| apart.contains(&first)) {
                 child.collect(&mut groups);
             }
         }
@@ -176,9 +199,11 @@ impl Node {
         };
         self.built.push(bucket);
         let outside = above.len();
-        above.extend(self.own.values().filter(|group| matches!(group.matches.path, PathMatch::Prefix(_))).cloned());
+        above.extend(self.own().filter(|group| matches!(group.matches.path, PathMatch::Prefix(_))).cloned());
         for first in apart {
-            if let Some(child) = self.children.get_mut(&first) {
+            if let Ok(at) = self.position(first)
+                && let Some(child) = self.children.get_mut(at)
+            {
                 child.build(prefix, above);
                 self.built.extend(child.built.iter().cloned());
             }
@@ -189,9 +214,9 @@ impl Node {
 
     /// Children that get buckets of their own: none while all fit into this one, else the largest.
     fn apart(&self) -> Vec<char> {
-        let mut room = BUCKET.saturating_sub(self.own.len());
+        let mut room = BUCKET.saturating_sub(self.own.as_ref().map_or(0, Set::len));
         let mut by_size: Vec<(usize, char)> =
-            self.children.iter().map(|(first, child)| (child.count, *first)).collect();
+            self.children.iter().filter_map(|child| Some((child.count, child.first()?))).collect();
         by_size.sort_unstable();
         let mut apart = Vec::new();
         for (count, first) in by_size {
