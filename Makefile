@@ -42,6 +42,6 @@ envoy: ## install the pinned Envoy into the user's cache and print its path
 bench: ## compile and render times in CPU time; BENCH="DIR" measures a directory of manifests
 	$(CARGO) bench --locked --workspace --bench compile -- $(BENCH)
 
-crds: ## write manifests/crds from the types of crate api
+crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins
 	"$(TARGET_DIR)/debug/crd-gen"

@@ -12,6 +12,18 @@ use serde_json::{Map, Value, json};
 /// has `nullable` everywhere and loses the description of a field whose type is an enumeration. This one has neither
 /// that nor titles, no integer format but `int32`, and requires no `spec`, since a Host is valid without.
 pub(crate) fn of<K: JsonSchema>() -> Value {
+    let mut schema = of_spec::<K>();
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("required");
+        if let Some(properties) = root.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.extend(type_meta());
+        }
+    }
+    schema
+}
+
+/// Makes the schema of a type that is a part of an object, in the same form.
+pub(crate) fn of_spec<S: JsonSchema>() -> Value {
     let generator = SchemaSettings::openapi3()
         .with(|settings| {
             settings.inline_subschemas = true;
@@ -21,14 +33,7 @@ pub(crate) fn of<K: JsonSchema>() -> Value {
         .with_transform(StructuralSchemaRewriter)
         .with_transform(RecursiveTransform(simplify))
         .into_generator();
-    let mut schema = generator.into_root_schema_for::<K>().to_value();
-    if let Some(root) = schema.as_object_mut() {
-        root.remove("required");
-        if let Some(properties) = root.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.extend(type_meta());
-        }
-    }
-    schema
+    generator.into_root_schema_for::<S>().to_value()
 }
 
 /// The properties every object has, which a derive leaves out.
@@ -44,7 +49,10 @@ fn type_meta() -> Map<String, Value> {
 /// Turns "this or null" into "this". An absent field needs no null, and the Go generator writes none.
 fn leave_null_out(schema: &mut Schema) {
     let Some(fields) = schema.as_object_mut() else { return };
-    fields.remove("nullable");
+    // A field without a type is open for anything, null included.
+    if fields.contains_key("type") || fields.contains_key("anyOf") {
+        fields.remove("nullable");
+    }
     let Some(Value::Array(choices)) = fields.get("anyOf") else { return };
     let [Value::Object(this), null] = choices.as_slice() else { return };
     if null.get("enum") == Some(&json!([null])) {

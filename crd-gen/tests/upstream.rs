@@ -1,4 +1,4 @@
-//! Every object that the definitions of Emissary-ingress 4.1 admit must stay valid under ours.
+//! Every object that the definitions of Emissary-ingress 3.9 and 4.1 admit must stay valid under ours.
 //!
 //! The comparison needs upstream's definitions, which stand beside the repository and not in it; without them it is
 //! skipped, and says so.
@@ -10,9 +10,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
+use crd_gen::{Options, Storage, Versions, Webhook};
 use serde_json::{Value, json};
 
-const UPSTREAM: &str = "../../shared/corpus/crds/v4.1.yaml";
+/// The published definitions of 3.9, and the schemas that 4.1 validates with, which has its own words for unions.
+const UPSTREAM: [&str; 2] = ["../../shared/corpus/crds/v3.9.yaml", "../../shared/corpus/crds/v4.1.yaml"];
 
 /// Says where `ours` refuses something that `theirs` admits.
 fn narrower(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
@@ -20,6 +22,13 @@ fn narrower(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
     let list = |schema: &Value, name: &str| -> BTreeSet<String> {
         schema[name].as_array().into_iter().flatten().map(Value::to_string).collect()
     };
+    if flag(ours) && ours["type"].is_null() {
+        // Open for anything.
+        if ours["nullable"] != true || ours["properties"].is_object() || ours["enum"].is_array() {
+            found.push(format!("{at}: not quite open: {ours}"));
+        }
+        return;
+    }
     let mut say = |text: String| found.push(format!("{at}: {text}"));
     if ours["type"] != theirs["type"] {
         say(format!("type {} instead of {}", ours["type"], theirs["type"]));
@@ -53,8 +62,9 @@ fn narrower(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
             say(format!("{name} {} instead of {}", ours[name], theirs[name]));
         }
     }
-    for name in ["x-kubernetes-list-type", "x-kubernetes-map-type"] {
-        if ours[name] != theirs[name] {
+    for (name, default) in [("x-kubernetes-list-type", "atomic"), ("x-kubernetes-map-type", "granular")] {
+        let of = |schema: &Value| schema[name].as_str().unwrap_or(default).to_owned();
+        if of(ours) != of(theirs) {
             say(format!("{name} {} instead of {}", ours[name], theirs[name]));
         }
     }
@@ -66,10 +76,17 @@ fn narrower(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
             None => found.push(format!("{at}.{name}: missing")),
         }
     }
+    // What they leave open must not get a type here.
+    for (name, ours) in ours["properties"].as_object().into_iter().flatten() {
+        if flag(theirs) && theirs["properties"].get(name).is_none() && !(flag(ours) && ours["type"].is_null()) {
+            found.push(format!("{at}.{name}: was open"));
+        }
+    }
     for below in ["items", "additionalProperties"] {
         match (ours.get(below), theirs.get(below)) {
             (Some(ours), Some(theirs)) => narrower(&format!("{at}[]"), ours, theirs, found),
             (None, None) => {}
+            (None, Some(_)) if flag(ours) => {}
             (ours, _) => found.push(format!("{at}: {below} is {}", if ours.is_some() { "new" } else { "missing" })),
         }
     }
@@ -77,41 +94,63 @@ fn narrower(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn definitions_are_at_least_as_wide_as_upstreams() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(UPSTREAM);
-    let Ok(text) = fs::read_to_string(&path) else {
-        // Past the capture of test output, which would hide it.
-        writeln!(io::stderr(), "skipped: no upstream definitions at {UPSTREAM}").unwrap();
-        return;
-    };
-    let ours: BTreeMap<String, Value> = crd_gen::files()
+    let webhook = Webhook::default();
+    let all = Versions::All { storage: Storage::V2, webhook };
+    for file in UPSTREAM {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let Ok(text) = fs::read_to_string(&path) else {
+            // Past the capture of test output, which would hide it.
+            writeln!(io::stderr(), "skipped: no upstream definitions at {file}").unwrap();
+            continue;
+        };
+        let upstream: Vec<Value> = api::yaml::documents(&text, 100).unwrap();
+        let upstream: Vec<Value> =
+            upstream.into_iter().filter(|document| document["kind"] == "CustomResourceDefinition").collect();
+        assert_eq!(upstream.len(), 14, "{file}");
+        for versions in [Versions::Newest, all.clone()] {
+            compare(&Options { versions, ..Options::default() }, &upstream);
+        }
+    }
+}
+
+fn compare(options: &Options, upstream: &[Value]) {
+    let everything = options.versions != Versions::Newest;
+    let ours: BTreeMap<String, Value> = crd_gen::files(options)
         .unwrap()
         .iter()
         .map(|file| serde_saphyr::from_str::<Value>(&file.text).unwrap())
         .map(|document| (document["metadata"]["name"].as_str().unwrap().to_owned(), document))
         .collect();
-    let upstream = api::yaml::documents(&text, 100).unwrap();
-    assert_eq!(upstream.len(), ours.len());
     let mut found = Vec::new();
     let mut properties = 0;
-    for theirs in &upstream {
+    for theirs in upstream {
         let name = theirs["metadata"]["name"].as_str().unwrap();
         let ours = &ours[name];
         assert_eq!(ours["spec"]["names"], theirs["spec"]["names"], "{name}");
-        let mine = &ours["spec"]["versions"][0];
-        let versions = theirs["spec"]["versions"].as_array().unwrap();
-        let theirs = versions.iter().find(|version| version["name"] == mine["name"]).unwrap();
-        let (schema, their_schema) = (&mine["schema"]["openAPIV3Schema"], &theirs["schema"]["openAPIV3Schema"]);
-        narrower(name, schema, their_schema, &mut found);
-        properties += count(their_schema);
-        if let Some(columns) = theirs["additionalPrinterColumns"].as_array() {
-            let mine = mine["additionalPrinterColumns"].as_array().unwrap();
-            assert_eq!(&mine[..columns.len()], columns, "{name}: columns");
-            assert_eq!(mine.len(), columns.len() + 1, "{name}: only READY comes after upstream's columns");
+        for theirs in theirs["spec"]["versions"].as_array().unwrap() {
+            let at = format!("{name} {}", theirs["name"]);
+            let versions = ours["spec"]["versions"].as_array().unwrap();
+            let Some(mine) = versions.iter().find(|version| version["name"] == theirs["name"]) else {
+                assert!(!everything && theirs["name"] != "v3alpha1", "{at} is missing");
+                continue;
+            };
+            if everything {
+                assert_eq!((&mine["served"], &mine["storage"]), (&theirs["served"], &theirs["storage"]), "{at}");
+            }
+            let (schema, their_schema) = (&mine["schema"]["openAPIV3Schema"], &theirs["schema"]["openAPIV3Schema"]);
+            narrower(&at, schema, their_schema, &mut found);
+            properties += count(their_schema);
+            if let Some(columns) = theirs["additionalPrinterColumns"].as_array() {
+                let mine = mine["additionalPrinterColumns"].as_array().unwrap();
+                assert_eq!(&mine[..columns.len()], columns, "{at}: columns");
+                assert_eq!(mine.len(), columns.len() + 1, "{at}: only READY comes after upstream's columns");
+            }
         }
     }
     assert!(found.is_empty(), "{found:#?}");
     // A comparison that looked at next to nothing would pass as well.
-    assert!(properties > 400, "{properties} properties compared");
+    let least = if everything { 1_000 } else { 400 };
+    assert!(properties > least, "{properties} properties compared");
 }
 
 fn count(schema: &Value) -> usize {
@@ -133,6 +172,15 @@ fn comparison_notices_what_is_narrower() {
         (json!({"type": "object"}), json!({"type": "object", "properties": {"a": {"type": "string"}}})),
         (json!({"type": "object"}), json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
         (json!({"type": "object", "required": ["a"]}), json!({"type": "object"})),
+        (
+            json!({
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"a": {"type": "string"}},
+            }),
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        ),
+        (json!({"x-kubernetes-preserve-unknown-fields": true}), json!({"type": "string"})),
+        (json!({"type": "string"}), json!({"oneOf": [{"type": "string"}, {"type": "boolean"}]})),
         (json!({"type": "array", "items": {"type": "string"}, "minItems": 1}), json!({"type": "array"})),
     ];
     for (ours, theirs) in cases {

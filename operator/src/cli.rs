@@ -30,7 +30,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::GuardedExec(args) => crate::supervisor::guarded_exec(&args),
         Command::Check(args) => check::run(&args),
         Command::Dump(args) => dump::run(&args),
-        Command::Crds => crds::run(),
+        Command::Crds(args) => crds::run(&args),
         Command::Version => print(&format!("Version {}\n", env!("CARGO_PKG_VERSION"))),
     };
     result.unwrap_or_else(|error| {

@@ -67,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "api",
             "compiler",
             "convert",
+            "crd-gen",
             "diag",
             "envoy",
             "ir",

@@ -14,6 +14,8 @@ pub mod core;
 pub mod decode;
 mod integer;
 mod spec;
+pub mod v1;
+pub mod v2;
 pub mod v3alpha1;
 pub mod yaml;
 

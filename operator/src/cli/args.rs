@@ -39,7 +39,7 @@ pub enum Command {
     /// Show what a running gateway knows
     Dump(DumpArgs),
     /// Print the custom resource definitions
-    Crds,
+    Crds(CrdsArgs),
     /// Print the version
     Version,
     /// The control plane of `serve`, started by it.
@@ -189,6 +189,55 @@ pub enum DumpWhat {
     Envoy,
     /// Connected Envoys with their last ACK and NACK.
     Clients,
+}
+
+/// Arguments of `crds`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+By default v3alpha1 is the only version, and nothing else has to run. With `--conversion webhook` v1 and v2 are served, too, \
+and the API server asks a webhook (`nuncio apiext`) to convert; it puts its certificate authority into the definitions itself.
+
+Examples:
+  nuncio crds | kubectl apply -f -
+  nuncio crds --conversion webhook | kubectl apply -f -
+  nuncio crds --conversion webhook --storage v2 --service-namespace emissary | kubectl apply -f -")]
+pub struct CrdsArgs {
+    /// Who converts between versions
+    #[arg(long, value_name = "WHO", default_value = "none")]
+    pub conversion: CrdConversion,
+    /// The version that objects are stored in. Default: v3alpha1
+    #[arg(long, value_name = "VERSION")]
+    pub storage: Option<CrdStorage>,
+    /// Service of the webhook
+    #[arg(long, value_name = "NAME", default_value = "emissary-apiext")]
+    pub service_name: String,
+    /// Namespace of that Service
+    #[arg(long, value_name = "NAMESPACE", default_value = "emissary-system")]
+    pub service_namespace: String,
+    /// Port of that Service
+    #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub service_port: u16,
+    /// Value of the label `app.kubernetes.io/part-of`, by which a webhook knows the definitions that are its own
+    #[arg(long, value_name = "LABEL", default_value = "emissary-apiext")]
+    pub part_of: String,
+}
+
+/// Who converts objects between versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CrdConversion {
+    /// Nobody: v3alpha1 is the only version.
+    None,
+    /// A webhook: all versions are served.
+    Webhook,
+}
+
+/// The version that objects are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CrdStorage {
+    /// As Emissary-ingress stores them.
+    V2,
+    /// What the gateway reads.
+    V3alpha1,
 }
 
 /// The form of log lines.

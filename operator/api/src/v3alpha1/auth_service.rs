@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, CircuitBreaker, ProtocolVersion, ResourceStatus, V2ExplicitTls};
+use super::common::{AmbassadorId, CircuitBreaker, ProtocolVersion, ResourceStatus, V2ExplicitTls, V2Spelling};
 use crate::integer;
 
 /// What an AuthService asks for: an external service that every request is checked with before it is routed.
@@ -81,6 +81,10 @@ pub struct AuthServiceSpec {
     /// How a v1 or v2 object spelled TLS, for conversion back.
     #[serde(rename = "v2ExplicitTLS", skip_serializing_if = "Option::is_none")]
     pub v2_explicit_tls: Option<V2ExplicitTls>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// How much of a request body an AuthService gets.

@@ -153,7 +153,6 @@ pub enum ConditionStatus {
 pub struct LocalObjectReference {
     /// Name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = ""))]
     pub name: Option<String>,
 }
 
@@ -257,6 +256,10 @@ pub enum V2TlsSpelling {
     #[serde(rename = "string")]
     String,
 }
+
+/// Remembers what a v1 or v2 object said and v3alpha1 cannot say: JSON pointers below `spec`, each with the `value` that
+/// stood there, or without one where there was nothing. Conversion writes and reads it (crate `convert`).
+pub type V2Spelling = OpaqueObject;
 
 /// A header to add to a request or a response.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

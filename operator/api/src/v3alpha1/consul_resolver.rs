@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ResourceStatus};
+use super::common::{AmbassadorId, ResourceStatus, V2Spelling};
 
 /// What a ConsulResolver asks for: endpoints of a Mapping's service are taken from Consul.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -33,4 +33,8 @@ pub struct ConsulResolverSpec {
     /// Consul data center to ask in. A resolver without one is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub datacenter: Option<String>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }

@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ResourceStatus};
+use super::common::{AmbassadorId, ResourceStatus, V2Spelling};
 use crate::integer;
 
 /// What a DevPortal asks for: a site that shows the API documents of Mappings. It is accepted and has no effect on
@@ -52,6 +52,10 @@ pub struct DevPortalSpec {
     /// Whether the `servers` of an OpenAPI document are kept as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preserve_servers: Option<bool>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// Where the pages of a DevPortal come from.

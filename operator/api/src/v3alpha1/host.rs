@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, Condition, LabelSelector, LocalObjectReference, SecretReference};
+use super::common::{AmbassadorId, Condition, LabelSelector, LocalObjectReference, SecretReference, V2Spelling};
 use crate::integer;
 
 /// What a Host asks for: a hostname to be served, with its certificate and its Mappings.
@@ -59,6 +59,10 @@ pub struct HostSpec {
     /// Further TLS settings, given in place. It cannot be combined with `tlsContext`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<HostTls>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// An ACME certificate authority and the account there.

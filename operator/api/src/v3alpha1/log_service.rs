@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ProtocolVersion, ResourceStatus};
+use super::common::{AmbassadorId, ProtocolVersion, ResourceStatus, V2Spelling};
 use crate::integer;
 
 /// What a LogService asks for: access log entries are sent to a gRPC server.
@@ -52,6 +52,10 @@ pub struct LogServiceSpec {
     /// Name of the server in statistics. Default: derived from the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats_name: Option<String>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// Settings of a log driver.

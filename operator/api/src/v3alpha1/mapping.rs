@@ -6,7 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AddedHeaders, AmbassadorId, CircuitBreaker, Condition, OpaqueObject, V2ExplicitTls};
+use super::common::{AddedHeaders, AmbassadorId, CircuitBreaker, Condition, OpaqueObject, V2ExplicitTls, V2Spelling};
 use super::mapping_destination::{HealthCheck, Keepalive, LoadBalancer};
 use super::mapping_labels::DomainLabels;
 use super::mapping_policy::{Cors, ErrorResponseOverride, MappingDocs, RegexMap, RetryPolicy};
@@ -238,6 +238,10 @@ pub struct MappingSpec {
     /// Query parameters that were `true` in a v1 or v2 object, for conversion back.
     #[serde(rename = "v2BoolQueryParameters", skip_serializing_if = "Option::is_none")]
     pub v2_bool_query_parameters: Option<Vec<String>>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// What is known about a Mapping.

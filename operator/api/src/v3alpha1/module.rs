@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, OpaqueObject, ResourceStatus};
+use super::common::{AmbassadorId, OpaqueObject, ResourceStatus, V2Spelling};
 
 /// What a Module asks for: settings of the installation. Only the names `ambassador` and `tls` have a meaning.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -29,4 +29,8 @@ pub struct ModuleSpec {
     pub ambassador_id: Option<AmbassadorId>,
     /// The settings. They are kept as they are, and each is checked where it is used.
     pub config: OpaqueObject,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }

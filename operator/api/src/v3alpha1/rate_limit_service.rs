@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ProtocolVersion, ResourceStatus, V2ExplicitTls};
+use super::common::{AmbassadorId, ProtocolVersion, ResourceStatus, V2ExplicitTls, V2Spelling};
 use crate::integer;
 
 /// What a RateLimitService asks for: an external service that decides by their labels whether requests exceed a limit.
@@ -54,6 +54,10 @@ pub struct RateLimitServiceSpec {
     /// How a v1 or v2 object spelled TLS, for conversion back.
     #[serde(rename = "v2ExplicitTLS", skip_serializing_if = "Option::is_none")]
     pub v2_explicit_tls: Option<V2ExplicitTls>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// How gRPC requests over a limit are answered.

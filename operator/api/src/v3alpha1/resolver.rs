@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ResourceStatus};
+use super::common::{AmbassadorId, ResourceStatus, V2Spelling};
 
 /// What a KubernetesServiceResolver asks for: a Service is reached at its own address. Mappings use it by name in
 /// `resolver`.
@@ -28,6 +28,10 @@ pub struct KubernetesServiceResolverSpec {
     /// Installations that read this resource. Default: the one called `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ambassador_id: Option<AmbassadorId>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// What a KubernetesEndpointResolver asks for: a Service is reached at the addresses of its endpoints. Mappings use it
@@ -52,4 +56,8 @@ pub struct KubernetesEndpointResolverSpec {
     /// Installations that read this resource. Default: the one called `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ambassador_id: Option<AmbassadorId>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }

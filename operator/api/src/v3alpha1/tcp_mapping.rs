@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, CircuitBreaker, ResourceStatus, V2ExplicitTls};
+use super::common::{AmbassadorId, CircuitBreaker, ResourceStatus, V2ExplicitTls, V2Spelling};
 use crate::integer;
 
 /// What a TCPMapping asks for: connections on a port, or with a server name there, go to a service.
@@ -70,4 +70,8 @@ pub struct TcpMappingSpec {
     /// How a v1 or v2 object spelled TLS, for conversion back.
     #[serde(rename = "v2ExplicitTLS", skip_serializing_if = "Option::is_none")]
     pub v2_explicit_tls: Option<V2ExplicitTls>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }

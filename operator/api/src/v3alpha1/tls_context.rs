@@ -4,7 +4,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{AmbassadorId, ResourceStatus};
+use super::common::{AmbassadorId, ResourceStatus, V2Spelling};
 use crate::integer;
 
 /// What a TLSContext asks for: TLS settings that Hosts use towards clients, and Mappings and services towards
@@ -78,6 +78,10 @@ pub struct TlsContextSpec {
     /// Server name that is sent towards an upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
+    /// What a v1 or v2 object said in a way that v3alpha1 has none for, by place, for conversion back. It has no effect on
+    /// traffic.
+    #[serde(rename = "v2Spelling", skip_serializing_if = "Option::is_none")]
+    pub v2_spelling: Option<V2Spelling>,
 }
 
 /// A version of TLS.
