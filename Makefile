@@ -9,12 +9,14 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BENCH ?=
+CMD ?= kubectl get namespaces
+NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench crds
+.PHONY: help build run test check fmt clippy envoy bench crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the shipping binary: target/release/nuncio
 	$(CARGO) build --release --locked --workspace --bins
@@ -24,7 +26,7 @@ run: ## build, install Envoy, and serve manifests/quickstart with a sample appli
 	@$(CARGO) build --locked --workspace --bins
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" exec "$(TARGET_DIR)/debug/quickstart" --end-with-parent
 
-test: ## run all tests with a real Envoy; PROPTEST_CASES=N scales the property tests
+test: ## run all tests with a real Envoy and a real cluster; PROPTEST_CASES=N scales the property tests
 	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
 		$(CARGO) test --locked --workspace --no-fail-fast
 
@@ -45,3 +47,14 @@ bench: ## compile and render times in CPU time; BENCH="DIR" measures a directory
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins
 	"$(TARGET_DIR)/debug/crd-gen"
+
+cluster: ## start a Kubernetes cluster of processes on this machine; NAME=… for several
+	@$(CARGO) build --locked --workspace --bins
+	@"$(TARGET_DIR)/debug/cluster" up --name "$(NAME)"
+
+cluster-exec: ## run CMD="…" in it, with kubectl and KUBECONFIG
+	@"$(TARGET_DIR)/debug/cluster" exec --name "$(NAME)" -- bash -c "$$CMD"
+cluster-exec: override export CMD := $(value CMD)
+
+cluster-stop: ## end it
+	@"$(TARGET_DIR)/debug/cluster" down --name "$(NAME)"
