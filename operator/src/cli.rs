@@ -1,9 +1,11 @@
 //! Arguments, help and exit codes. One binary has several names: argument 1, or the name it is called by.
 
+mod apiext;
 pub mod args;
 mod check;
 mod crds;
 mod dump;
+mod migrate_storage;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -31,6 +33,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::Apiext(args) => apiext::run(&args),
+        Command::MigrateStorage(args) => migrate_storage::run(&args),
         Command::Version => print(&format!("Version {}\n", env!("CARGO_PKG_VERSION"))),
     };
     result.unwrap_or_else(|error| {
@@ -84,10 +88,10 @@ mod tests {
     #[test]
     fn help_names_what_exists_and_nothing_else() {
         let help = Cli::command().render_long_help().to_string();
-        for name in ["serve", "check", "dump", "crds", "version"] {
+        for name in ["serve", "check", "dump", "crds", "apiext", "migrate-storage", "version"] {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }
-        for name in ["entrypoint", "apiext", "control-plane", "guarded-exec"] {
+        for name in ["entrypoint", "control-plane", "guarded-exec"] {
             assert!(!help.contains(name), "{name}");
         }
     }

@@ -40,6 +40,10 @@ pub enum Command {
     Dump(DumpArgs),
     /// Print the custom resource definitions
     Crds(CrdsArgs),
+    /// Convert custom resources between their versions for API servers (HTTPS webhook)
+    Apiext(ApiextArgs),
+    /// Rewrite stored custom resources in the storage version of their kind
+    MigrateStorage(MigrateStorageArgs),
     /// Print the version
     Version,
     /// The control plane of `serve`, started by it.
@@ -95,6 +99,70 @@ pub struct ServeArgs {
     /// Replace ports that are taken by free ones, and say so
     #[arg(long)]
     pub choose_ports: bool,
+}
+
+/// Arguments of `apiext`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Runs in the cluster, in as many replicas as wanted; one of them holds the Lease emissary-ca-mgr-leader and writes. It keeps \
+an authority in the Secret emissary-ingress-webhook-ca, points the getambassador.io CRDs of several versions to the \
+Service, renews everything in time, and repairs what others overwrite. HTTPS on port 8443 (/webhooks/crd-convert), probes \
+on port 8080 (/probes/live, /probes/ready).
+
+Environment: POD_NAMESPACE (default: that of the service account, else emissary-system), AES_LOG_LEVEL (default: info), \
+DISABLE_CA_MANAGEMENT (not empty: somebody else fills the Secret), DISABLE_CRD_MANAGEMENT (not empty: somebody else points \
+the CRDs here).
+
+Examples:
+  nuncio apiext emissary-apiext
+  nuncio apiext emissary-apiext --crd-label-selector app.kubernetes.io/part-of=emissary-apiext")]
+pub struct ApiextArgs {
+    /// The Service that API servers call, in the namespace of this process
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Only CRDs with these labels
+    #[arg(long, value_name = "K=V[,K=V]")]
+    pub crd_label_selector: Option<String>,
+    /// How to reach the API server. Default: KUBECONFIG, ~/.kube/config, the service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where to serve HTTPS. Default: port 8443 of all addresses
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<SocketAddr>,
+    /// Where to serve probes. Default: port 8080 of all addresses
+    #[arg(long, value_name = "ADDR")]
+    pub probes: Option<SocketAddr>,
+    /// A further name or address in the certificate, for who does not come by the Service; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub certificate_name: Vec<String>,
+}
+
+/// Arguments of `migrate-storage`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+An API server keeps objects in the version they were last written in. This writes each of them once more, page by page, and \
+then sets status.storedVersions of the definition. Run again after an interruption, it goes on where it was.
+
+Exit status: 0 all objects are in the storage version; 1 some object could not be written, or a version has to stay; \
+2 could not run.
+
+Examples:
+  nuncio migrate-storage                       all kinds
+  nuncio migrate-storage Mapping Host          two of them
+  nuncio migrate-storage --remove v1           take v1 out of the definitions afterwards")]
+pub struct MigrateStorageArgs {
+    /// Kinds. Default: all
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Versions to take out of the definitions once no object is stored in them; may be given several times
+    #[arg(long, value_name = "VERSION")]
+    pub remove: Vec<String>,
+    /// Objects in a page
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub page_size: u32,
+    /// How to reach the API server. Default: KUBECONFIG, ~/.kube/config, the service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Arguments of the control plane process.

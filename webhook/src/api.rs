@@ -1,0 +1,43 @@
+//! Calls to the API server.
+
+use std::time::Duration;
+
+/// How long one call may take. The Kubernetes client has no limit of its own.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server or the way to it.
+    #[error("{0}")]
+    Call(#[from] kube::Error),
+    /// No answer.
+    #[error("no answer from the API server in {} s", PATIENCE.as_secs())]
+    OutOfTime,
+}
+
+impl Error {
+    /// Whether somebody else was faster: the object has changed, or exists already.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// Whether the object or its kind does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// The HTTP status, if there was an answer.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            // Not by its reason: a missing API group has none that is known.
+            Self::Call(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+/// Waits for a call, within limits.
+pub async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    tokio::time::timeout(PATIENCE, call).await.map_err(|_| Error::OutOfTime)?.map_err(Error::Call)
+}
