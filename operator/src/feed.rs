@@ -3,6 +3,7 @@
 
 pub mod expand;
 pub mod files;
+pub mod kube;
 pub mod ports;
 
 use compiler::WantedChanges;
@@ -21,6 +22,9 @@ pub struct FeedId(pub usize);
 /// It posts a change for every object that is new, different or gone, says once that it has listed everything, and
 /// answers every wanted name of its domain, present or absent, through the mailbox.
 pub trait Feed: Send {
+    /// What it reads, in the plural.
+    fn name(&self) -> String;
+
     /// Takes note of names that are wanted or no longer wanted. Must return at once; answers come by the mailbox.
     fn wanted(&self, changes: &Arc<WantedChanges>);
 
@@ -32,7 +36,7 @@ pub trait Feed: Send {
 /// place defines it, too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceProblem {
-    /// The file.
+    /// The file; the resource (`mappings.getambassador.io`) where there is none.
     pub path: PathBuf,
     /// Line in it, counted from 1; 0 when it is about the file as a whole.
     pub line: usize,

@@ -136,7 +136,9 @@ impl Pipeline {
         }
         if !batch.problems.is_empty() {
             self.problems.extend(batch.problems);
-            let all: Vec<_> = self.problems.values().flatten().cloned().collect();
+            let mut all: Vec<_> = self.problems.values().flatten().cloned().collect();
+            // An API server that does not answer is a problem of every feed, to be told once.
+            all.dedup();
             self.reporter.problems(&self.snapshot.problems, &all);
             self.snapshot.problems = Arc::new(all);
         }
@@ -445,7 +447,8 @@ impl Pipeline {
     fn publish_snapshot(&mut self) {
         let mut waiting: Vec<String> = Vec::new();
         if !self.snapshot.published {
-            waiting.extend(self.unlisted.iter().map(|feed| format!("the first listing of source {}", feed.0)));
+            let name = |feed: &FeedId| self.feeds.get(feed.0).map(|feed| feed.name()).unwrap_or_default();
+            waiting.extend(self.unlisted.iter().map(|feed| format!("the first listing of {}", name(feed))));
             waiting.extend(self.unanswered.iter().map(|name| match name {
                 WantedName::Secret { namespace, name } => format!("Secret {namespace}/{name}"),
                 WantedName::File(path) => format!("file {path}"),

@@ -26,5 +26,5 @@ mod stage;
 
 pub use change::{Change, FileContent, Outcome, Refusal, WantedChanges, WantedName};
 pub use compiler::Compiler;
-pub use object::{Body, Object};
+pub use object::{Body, Head, Object, parse_time};
 pub use options::Options;

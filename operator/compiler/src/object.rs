@@ -1,11 +1,11 @@
 //! Objects as they come in.
 
 use crate::parse::Labels;
-use api::{Decoded, Spec};
+use api::{Decoded, Raw, Spec};
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
 use serde_json::Value;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// What an object says, decoded once. A body that does not decode is a value with a problem.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,77 @@ pub struct Object {
     pub fingerprint: u64,
 }
 
+/// What an object says about itself beside its body, as a watch delivers it.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// See [`Object::key`].
+    pub key: ObjectKey,
+    /// See [`Object::generation`].
+    pub generation: i64,
+    /// See [`Object::created`].
+    pub created: i64,
+    /// See [`Object::uid`].
+    pub uid: Arc<str>,
+    /// See [`Object::labels`].
+    pub labels: Labels,
+    /// See [`Object::config_annotation`].
+    pub config_annotation: Option<Arc<str>>,
+}
+
+impl Head {
+    /// The fingerprint of an object with this head and that body.
+    ///
+    /// Two texts of equal meaning may differ in it, but the API server writes one object in one way.
+    pub fn fingerprint(&self, body: &str) -> u64 {
+        let mut hash = Xxh3::new();
+        let mut part = |text: &str| {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        part(body);
+        part(self.config_annotation.as_deref().unwrap_or_default());
+        for (name, value) in &self.labels {
+            part(name);
+            part(value);
+        }
+        hash.digest()
+    }
+}
+
 impl Object {
+    /// An object from JSON text: the `spec` for the kinds of `getambassador.io`, the whole object for core kinds.
+    ///
+    /// No tree of JSON values is made of it, unless something is wrong with it.
+    pub fn from_text(head: Head, body: &str) -> Object {
+        let fingerprint = head.fingerprint(body);
+        let kind = head.key.kind;
+        let text = Raw::from(body);
+        // Few objects name an installation, and reading it apart from the rest costs a second look at the text.
+        let named = kind.is_custom() && (body.contains("ambassador_id") || body.contains("ambassadorId"));
+        let ambassador_id =
+            named.then(|| serde_json::from_str::<Value>(body).ok()).flatten().and_then(|spec| ambassador_id(&spec));
+        let body = match kind {
+            Kind::Service => Body::Service(api::core::Service::decode(text)),
+            Kind::EndpointSlice => Body::EndpointSlice(api::core::EndpointSlice::decode(text)),
+            Kind::Secret => Body::Secret(api::core::Secret::decode(text)),
+            Kind::Namespace => Body::Namespace,
+            Kind::Ingress | Kind::IngressClass => Body::Bearer,
+            _ => Body::Custom(api::decode_kind(kind.name(), text)),
+        };
+        let Head { key, generation, created, uid, labels, config_annotation } = head;
+        Object {
+            key,
+            generation,
+            created,
+            uid,
+            labels: Arc::new(labels),
+            config_annotation,
+            ambassador_id,
+            body,
+            fingerprint,
+        }
+    }
+
     /// An object from its JSON form, as read from a file or annotation.
     ///
     /// `None` for kinds that are not read. A kind that is read but whose metadata is unusable is a problem about the
@@ -154,8 +224,8 @@ pub(crate) fn labels_of(map: &serde_json::Map<String, Value>) -> Labels {
     map.iter().filter_map(|(name, value)| Some((Arc::from(name.as_str()), Arc::from(value.as_str()?)))).collect()
 }
 
-/// Seconds since 1970 of an RFC 3339 time in UTC, the only form the API server writes; 0 when it is anything else.
-fn parse_time(text: &str) -> i64 {
+/// Seconds since 1970 of an RFC 3339 time in UTC, the only form that the API server writes; 0 when it is anything else.
+pub fn parse_time(text: &str) -> i64 {
     let number = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<i64>().ok());
     let (Some(year), Some(month), Some(day)) = (number(0..4), number(5..7), number(8..10)) else { return 0 };
     let (Some(hour), Some(minute), Some(second)) = (number(11..13), number(14..16), number(17..19)) else { return 0 };

@@ -58,6 +58,7 @@ problem_kinds! {
     RefusedByEnvoy "Envoy refused the configuration that comes of this object.",
     HeldBack "The newest version waits while it is found out which object Envoy refuses.",
     Retained "The newest version is not accepted; the last accepted one is still in force.",
+    SourceUnreadable "A kind of objects cannot be read from the API server.",
     Internal "A defect of the gateway; the row was left out.",
 }
 

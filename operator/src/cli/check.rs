@@ -31,6 +31,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         expansion: environment.expansion(),
         ports: None,
         assumed: args.assume_file.iter().map(|path| path.as_str().into()).collect(),
+        elsewhere: false,
     };
     let mut folder = Folder::new(sources);
     let mut compiler = Compiler::new(options.clone());

@@ -33,12 +33,26 @@ impl Expansion {
     /// Replaces what is to be replaced in an object's JSON form. Unknown names stay as they are.
     pub fn apply(&self, object: &mut Value) {
         let kind = object.get("kind").and_then(Value::as_str).and_then(|kind| kind.parse::<Kind>().ok());
-        let documented = matches!(kind, Some(Kind::ConsulResolver | Kind::TracingService));
-        if (documented || (self.everywhere && kind != Some(Kind::Secret)))
+        if kind.map_or(self.everywhere, |kind| self.reaches(kind))
             && let Some(spec) = object.get_mut("spec")
         {
             self.value(spec);
         }
+    }
+
+    /// What replaces the variables in the JSON text of a `spec` of that kind; `None` where nothing is to be replaced.
+    pub fn of_kind(&self, kind: Kind) -> Option<impl Fn(&str) -> Option<String> + Send + Sync + 'static> {
+        let expansion = self.reaches(kind).then(|| self.clone())?;
+        Some(move |spec: &str| {
+            let mut value = spec.contains('$').then(|| serde_json::from_str(spec).ok())??;
+            expansion.value(&mut value);
+            Some(value.to_string())
+        })
+    }
+
+    fn reaches(&self, kind: Kind) -> bool {
+        let documented = matches!(kind, Kind::ConsulResolver | Kind::TracingService);
+        documented || (self.everywhere && kind != Kind::Secret)
     }
 
     fn value(&self, value: &mut Value) {
@@ -108,6 +122,15 @@ mod tests {
         assert_eq!(spec("Mapping", "^/a$", &expansion(&[])), "^/a$");
         assert_eq!(spec("Mapping", "$HOST_IP", &expansion(&[])), "$HOST_IP");
         assert_eq!(spec("Secret", "$HOST_IP", &expansion(&[("NUNCIO_EXPAND_ENV", "*")])), "$HOST_IP");
+    }
+
+    #[test]
+    fn text_is_expanded_like_parsed_json() {
+        let expand = expansion(&[]).of_kind(Kind::ConsulResolver).unwrap();
+        assert_eq!(expand(r#"{"address":"$HOST_IP:8500"}"#).unwrap(), r#"{"address":"10.0.0.7:8500"}"#);
+        assert_eq!(expand(r#"{"address":"1.2.3.4"}"#), None);
+        assert!(expansion(&[]).of_kind(Kind::Mapping).is_none());
+        assert!(expansion(&[("NUNCIO_EXPAND_ENV", "*")]).of_kind(Kind::Mapping).is_some());
     }
 
     #[test]

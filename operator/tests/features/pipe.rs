@@ -82,6 +82,10 @@ struct Slow {
 }
 
 impl Feed for Slow {
+    fn name(&self) -> String {
+        "slow things".into()
+    }
+
     fn wanted(&self, changes: &Arc<WantedChanges>) {
         let _ = self.wanted.send(changes.clone());
     }

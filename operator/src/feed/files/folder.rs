@@ -37,6 +37,8 @@ pub struct Sources {
     pub ports: Option<PortChooser>,
     /// Certificate files that count as existing.
     pub assumed: BTreeSet<Arc<str>>,
+    /// Secrets come from another feed, too, so one that no file has is not answered for.
+    pub elsewhere: bool,
 }
 
 /// What one look at the files found.
@@ -206,7 +208,7 @@ impl Folder {
         }
         self.settle(touched, &mut update);
         for name in &changes.added {
-            if let WantedName::Secret { namespace, name } = name {
+            if let (WantedName::Secret { namespace, name }, false) = (name, self.sources.elsewhere) {
                 let key = ObjectKey::new(Kind::Secret, namespace.clone(), name.clone());
                 if !self.sent.contains_key(&key) {
                     update.changes.push(Change::Gone(key));

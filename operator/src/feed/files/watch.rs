@@ -72,6 +72,10 @@ impl FileFeed {
 }
 
 impl Feed for FileFeed {
+    fn name(&self) -> String {
+        "manifest files".into()
+    }
+
     fn wanted(&self, changes: &Arc<WantedChanges>) {
         let _ = self.inbox.send(Message::Wanted(changes.clone()));
     }
