@@ -27,7 +27,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Serve(args) => crate::supervisor::run(&args),
+        Command::Serve(args) => crate::supervisor::serve(&args),
+        Command::Entrypoint(args) => crate::supervisor::entrypoint(&args),
         Command::ControlPlane(args) => crate::control::run(&args),
         Command::GuardedExec(args) => crate::supervisor::guarded_exec(&args),
         Command::Check(args) => check::run(&args),
@@ -43,7 +44,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Puts the name of the program in front of the arguments when it is called by the name of one of its commands.
+/// Puts the name of the program in front of the arguments when it is called by the name of one of its commands. Without
+/// arguments it is `entrypoint` inside a cluster, as images have it; elsewhere it shows its help.
 fn by_name(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let name = arguments.first().and_then(|first| Path::new(first).file_name()?.to_str()).map(str::to_string);
@@ -51,6 +53,9 @@ fn by_name(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         && Cli::command().get_subcommands().any(|command| command.get_name() == name)
     {
         arguments.insert(1, name.into());
+    }
+    if arguments.len() == 1 && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some_and(|host| !host.is_empty()) {
+        arguments.push("entrypoint".into());
     }
     arguments
 }
@@ -88,10 +93,10 @@ mod tests {
     #[test]
     fn help_names_what_exists_and_nothing_else() {
         let help = Cli::command().render_long_help().to_string();
-        for name in ["serve", "check", "dump", "crds", "apiext", "migrate-storage", "version"] {
+        for name in ["serve", "entrypoint", "check", "dump", "crds", "apiext", "migrate-storage", "version"] {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }
-        for name in ["entrypoint", "control-plane", "guarded-exec"] {
+        for name in ["control-plane", "guarded-exec"] {
             assert!(!help.contains(name), "{name}");
         }
     }

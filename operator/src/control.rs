@@ -7,17 +7,18 @@ pub use logging::init as init_logging;
 
 use crate::cli::args::{AdsAddress, ControlArgs, DiagAddress};
 use crate::feed::files::{FileFeed, Folder, Sources};
+use crate::feed::kube::Scope;
 use crate::feed::ports::{PortChooser, taken};
-use crate::feed::{Feed, FeedId};
+use crate::feed::{self, Feed, FeedId};
 use crate::mailbox::Mailbox;
 use crate::pipeline::{Pipeline, RefusalMemory, Wiring};
 use crate::settings::Environment;
 use crate::snapshot::Board;
 use crate::supervisor::{self, ADS_SOCKET};
-use crate::view::View;
+use crate::view::{Probe, View};
 use anyhow::{Context, anyhow, bail};
 use diag::Metrics;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub fn run(args: &ControlArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let environment = Environment::of_process();
-    init_logging(args.serve.log_format, &environment);
+    init_logging(args.gateway.log_format, &environment);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(serve(args, &environment))
 }
@@ -56,7 +57,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     let places = listen(&ads, args, &stop, &failed).await?;
 
     let (reports, incoming) = sync_channel(LINES);
-    let mut printer = lines::Printer::new(args.restarted, places);
+    let mut printer = lines::Printer::new(args.restarted, args.kubernetes, places);
     if let Some(address) = diagnostics_address(args)? {
         let listener = tokio::net::TcpListener::bind(address)
             .await
@@ -67,7 +68,8 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
             store: store.clone(),
             ads: ads.clone(),
             options: options.clone(),
-            needs_proxy: !args.serve.without_envoy(),
+            needs_proxy: !args.gateway.without_envoy(),
+            probe: Probe::new(args.restarted),
         };
         let router = diag::router(Arc::new(view), metrics.clone());
         let (until, failed) = (stop.clone(), failed.clone());
@@ -79,17 +81,24 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     }
 
     let sources = Sources {
-        roots: args.serve.paths.clone(),
+        roots: args.paths.clone(),
         namespace: options.namespace.clone(),
         expansion: environment.expansion(),
         ports: args
-            .serve
             .choose_ports
             .then(|| PortChooser::new(environment.bind_address(), &args.runtime.join("ports.json"))),
+        elsewhere: args.kubernetes,
         ..Sources::default()
     };
     let feed = FileFeed::start(FeedId(0), Folder::new(sources), mailbox.clone())?;
-    let feeds: Vec<Box<dyn Feed>> = vec![Box::new(feed)];
+    let mut feeds: Vec<Box<dyn Feed>> = vec![Box::new(feed)];
+    if args.kubernetes {
+        let config = feed::kube::config().await?;
+        let scope = Scope::new(&options, environment.label_selector(), environment.field_selector());
+        let client = move || Ok(kube::Client::try_from(config)?);
+        let first = FeedId(feeds.len());
+        feeds.extend(feed::kube::start(first, client, scope, environment.expansion(), mailbox.clone(), ())?);
+    }
     let wiring = Wiring {
         options,
         mailbox: mailbox.clone(),
@@ -136,7 +145,7 @@ async fn listen(
     failed: &tokio::sync::mpsc::Sender<anyhow::Error>,
 ) -> anyhow::Result<Vec<String>> {
     let mut places = Vec::new();
-    let unix = match &args.serve.ads {
+    let unix = match &args.gateway.ads {
         Some(AdsAddress::Unix(path)) => {
             places.push(format!("unix:{}", path.display()));
             path.clone()
@@ -150,7 +159,7 @@ async fn listen(
             let _ = report.send(error.into()).await;
         }
     });
-    if let Some(AdsAddress::Tcp(address)) = args.serve.ads {
+    if let Some(AdsAddress::Tcp(address)) = args.gateway.ads {
         let server = ads.bind_tls(address, identity(args)?).await.context("--ads")?;
         places.push(server.address().to_string());
         let (until, report) = (stop.clone(), failed.clone());
@@ -164,8 +173,8 @@ async fn listen(
 }
 
 fn identity(args: &ControlArgs) -> anyhow::Result<TlsIdentity> {
-    let serve = &args.serve;
-    let (Some(cert), Some(key), Some(client_ca)) = (&serve.ads_cert, &serve.ads_key, &serve.ads_client_ca) else {
+    let gateway = &args.gateway;
+    let (Some(cert), Some(key), Some(client_ca)) = (&gateway.ads_cert, &gateway.ads_key, &gateway.ads_client_ca) else {
         bail!("--ads on an address needs --ads-cert, --ads-key and --ads-client-ca: the stream carries private keys");
     };
     let read =
@@ -175,14 +184,18 @@ fn identity(args: &ControlArgs) -> anyhow::Result<TlsIdentity> {
 
 /// With `--choose-ports` a taken port gives way to a free one; it is kept over restarts of the control plane.
 fn diagnostics_address(args: &ControlArgs) -> anyhow::Result<Option<SocketAddr>> {
-    let DiagAddress::Tcp(mut address) = args.serve.diag else { return Ok(None) };
+    let mut address = match args.gateway.diag {
+        Some(DiagAddress::None) => return Ok(None),
+        Some(DiagAddress::Tcp(address)) => address,
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 8877)),
+    };
     let memory = args.runtime.join("diag-port");
     if let Some(port) = std::fs::read_to_string(&memory).ok().and_then(|text| text.parse().ok()) {
         address.set_port(port);
     } else {
         let ip: IpAddr = address.ip();
         let free = || std::net::TcpListener::bind((ip, 0)).and_then(|socket| socket.local_addr()).map(|at| at.port());
-        if address.port() == 0 || (args.serve.choose_ports && taken(ip, address.port())) {
+        if address.port() == 0 || (args.choose_ports && taken(ip, address.port())) {
             address.set_port(free()?);
         }
         std::fs::write(&memory, address.port().to_string())?;

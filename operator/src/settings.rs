@@ -3,7 +3,8 @@
 use crate::feed::expand::Expansion;
 use compiler::Options;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Variables of one process.
@@ -28,6 +29,13 @@ impl Environment {
     /// The value of a variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Gives a variable a value where it has none.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        if self.get(name).is_none() {
+            self.0.insert(name.into(), value.into());
+        }
     }
 
     /// Everything the compiler takes from the environment.
@@ -61,6 +69,40 @@ impl Environment {
     pub fn ready_port(&self) -> Option<u16> {
         let text = self.get("AMBASSADOR_READY_PORT")?;
         Some(text.parse().ok().filter(|port| (1..=32_766).contains(port)).unwrap_or(8006))
+    }
+
+    /// `AMBASSADOR_LABEL_SELECTOR`
+    pub fn label_selector(&self) -> Option<&str> {
+        self.get("AMBASSADOR_LABEL_SELECTOR")
+    }
+
+    /// `AMBASSADOR_FIELD_SELECTOR`
+    pub fn field_selector(&self) -> Option<&str> {
+        self.get("AMBASSADOR_FIELD_SELECTOR")
+    }
+
+    /// Where probes are answered in a cluster: `AMBASSADOR_HEALTHCHECK_BIND_ADDRESS` (every address),
+    /// `AMBASSADOR_HEALTHCHECK_BIND_PORT` (8877), `AMBASSADOR_HEALTHCHECK_IP_FAMILY` (`ANY`; `IPV6_ONLY` turns the
+    /// address into one of that family). What does not parse is the default.
+    pub fn health_address(&self) -> SocketAddr {
+        let any = match self.get("AMBASSADOR_HEALTHCHECK_IP_FAMILY") {
+            Some("IPV6_ONLY") => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let given = self.get("AMBASSADOR_HEALTHCHECK_BIND_ADDRESS").and_then(|text| text.parse::<IpAddr>().ok());
+        let address = given.filter(|given| any.is_ipv4() || given.is_ipv6()).unwrap_or(any);
+        let port = self.get("AMBASSADOR_HEALTHCHECK_BIND_PORT").and_then(|text| text.parse().ok());
+        SocketAddr::new(address, port.unwrap_or(8877))
+    }
+
+    /// Folders of manifests that are read beside the cluster, as far as they exist: `init-config` of the installation
+    /// and `AMBASSADOR_CONFIG_DIR`.
+    pub fn manifest_folders(&self) -> Vec<PathBuf> {
+        let root = self.get("ambassador_root").unwrap_or("/ambassador");
+        let base = PathBuf::from(self.get("AMBASSADOR_CONFIG_BASE_DIR").unwrap_or(root));
+        let own = self.get("AMBASSADOR_CONFIG_DIR").map_or_else(|| base.join("ambassador-config"), PathBuf::from);
+        // Upstream's path of the first does not follow the base folder.
+        [PathBuf::from("/ambassador/init-config"), own].into_iter().filter(|path| path.is_dir()).collect()
     }
 
     /// `node.cluster` of Envoy: upstream says `ambassador` only where `AMBASSADOR_ID` is not set at all.
@@ -107,6 +149,30 @@ mod tests {
             [port("8106"), port("0"), port("40000"), port("x")],
             [Some(8106), Some(8006), Some(8006), Some(8006)]
         );
+    }
+
+    #[test]
+    fn probes_are_where_the_variables_say() {
+        let at = |pairs: &[(&str, &str)]| Environment::from_pairs(pairs.iter().copied()).health_address().to_string();
+        let (address, port, family) = (
+            "AMBASSADOR_HEALTHCHECK_BIND_ADDRESS",
+            "AMBASSADOR_HEALTHCHECK_BIND_PORT",
+            "AMBASSADOR_HEALTHCHECK_IP_FAMILY",
+        );
+        assert_eq!(at(&[]), "0.0.0.0:8877");
+        assert_eq!(at(&[(address, "127.0.0.1"), (port, "9000")]), "127.0.0.1:9000");
+        assert_eq!(at(&[(family, "IPV6_ONLY")]), "[::]:8877");
+        assert_eq!(at(&[(family, "IPV6_ONLY"), (address, "127.0.0.1")]), "[::]:8877");
+        assert_eq!(at(&[(address, "nonsense"), (port, "x")]), "0.0.0.0:8877");
+    }
+
+    #[test]
+    fn manifests_beside_the_cluster_are_read_where_they_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let found = |pairs: &[(&str, &str)]| Environment::from_pairs(pairs.iter().copied()).manifest_folders();
+        assert!(found(&[("AMBASSADOR_CONFIG_DIR", path)]).contains(&folder.path().to_path_buf()));
+        assert!(!found(&[("AMBASSADOR_CONFIG_DIR", "/nonexistent")]).contains(&PathBuf::from("/nonexistent")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod guard;
 
 pub use guard::{end_with, guarded_exec};
 
-use crate::cli::args::{AdsAddress, ServeArgs};
+use crate::cli::args::{AdsAddress, DiagAddress, EntrypointArgs, GatewayArgs, ServeArgs};
 use crate::settings::Environment;
 use ::envoy::bootstrap::{self, Admin, BootstrapOptions, Ready};
 use anyhow::{Context, bail};
@@ -39,29 +39,64 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const RECOVERED: Duration = Duration::from_secs(10);
 /// How long a child may take to end after it was asked to.
 const ENDING: Duration = Duration::from_secs(3);
+/// How long connections get on SIGTERM by default; in a cluster a little less than the 30 s that a pod gets to end.
+const SERVE_DRAIN: Duration = Duration::from_secs(10);
+const CLUSTER_DRAIN: Duration = Duration::from_secs(25);
 /// How long connections get after Ctrl-C, when a person waits.
 const INTERACTIVE: Duration = Duration::from_secs(2);
 /// How often the socket of the control plane is looked for, and connections are counted.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs control plane and Envoy until a signal ends it.
-pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+/// `nuncio serve`: a gateway over manifest files, until a signal ends it.
+pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    for path in &args.paths {
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    let environment = Environment::of_process();
+    let mut control: Vec<OsString> = Vec::new();
+    if args.choose_ports {
+        control.push("--choose-ports".into());
+    }
+    let paths = args.paths.iter().map(|path| path.clone().into_os_string());
+    run(&args.gateway, &environment, SERVE_DRAIN, control, paths.collect())
+}
+
+/// `nuncio entrypoint`: a gateway over a Kubernetes cluster, until a signal ends it.
+pub fn entrypoint(args: &EntrypointArgs) -> anyhow::Result<ExitCode> {
+    let mut environment = Environment::of_process();
+    // Upstream always has the ready listener.
+    environment.set_default("AMBASSADOR_READY_PORT", "8006");
+    let mut gateway = args.gateway.clone();
+    gateway.diag.get_or_insert_with(|| DiagAddress::Tcp(environment.health_address()));
+    let folders = environment.manifest_folders().into_iter().map(PathBuf::into_os_string);
+    run(&gateway, &environment, CLUSTER_DRAIN, vec!["--kubernetes".into()], folders.collect())
+}
+
+/// Runs control plane and Envoy until a signal ends it. `options` and `paths` are for the control plane.
+fn run(
+    args: &GatewayArgs,
+    environment: &Environment,
+    drain: Duration,
+    options: Vec<OsString>,
+    paths: Vec<OsString>,
+) -> anyhow::Result<ExitCode> {
     if matches!(args.ads, Some(AdsAddress::Tcp(_)))
         && (args.ads_cert.is_none() || args.ads_key.is_none() || args.ads_client_ca.is_none())
     {
         bail!("--ads on an address needs --ads-cert, --ads-key and --ads-client-ca: the stream carries private keys");
     }
-    for path in &args.paths {
-        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    }
-    let environment = Environment::of_process();
-    crate::control::init_logging(args.log_format, &environment);
+    crate::control::init_logging(args.log_format, environment);
     let envoy = match args.without_envoy() {
         true => None,
-        false => Some(envoy::find(args.envoy.as_deref(), &environment)?),
+        false => Some(envoy::find(args.envoy.as_deref(), environment)?),
     };
     let folder = RuntimeFolder::create()?;
-    let mut supervisor = Supervisor::new(args, &environment, envoy, folder)?;
+    let mut words = options;
+    words.extend(args.to_arguments());
+    words.push("--".into());
+    words.extend(paths);
+    let drain = args.drain_time.map_or(drain, Duration::from_secs);
+    let mut supervisor = Supervisor::new(args, words, drain, environment, envoy, folder)?;
     // One thread: the kernel kills a child when the thread that started it ends, not only when the process does.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(supervisor.run())
 }
@@ -92,7 +127,9 @@ struct Child {
 
 impl Supervisor {
     fn new(
-        args: &ServeArgs,
+        args: &GatewayArgs,
+        words: Vec<OsString>,
+        drain: Duration,
         environment: &Environment,
         envoy: Option<PathBuf>,
         folder: RuntimeFolder,
@@ -110,8 +147,7 @@ impl Supervisor {
             "--parent".into(),
             parent.clone().into(),
         ];
-        control.extend(args.to_arguments());
-        let drain = Duration::from_secs(args.drain_time);
+        control.extend(words);
         let envoy = match envoy {
             None => None,
             Some(program) => {

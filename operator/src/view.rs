@@ -9,8 +9,8 @@ use diag::{
     SourceProblemReport, StatusReport, TypeReport,
 };
 use ir::{ChainBody, Kind, ListenerRow, VirtualHostBody};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xds::{Ads, ClientStatus, ResourceType, Store};
 
 /// Answers the diagnostics from what the pipeline published.
@@ -25,13 +25,52 @@ pub struct View {
     pub options: Options,
     /// Whether an Envoy has to acknowledge before the gateway is ready; not with `--envoy none`.
     pub needs_proxy: bool,
+    /// Judges whether the gateway lives.
+    pub probe: Probe,
+}
+
+/// How long the first configuration may take, as upstream has it.
+const BOOT: Duration = Duration::from_secs(600);
+/// How long an Envoy may take to come, or to come back; it is started again when it ends.
+const PROXY: Duration = Duration::from_secs(30);
+
+/// Whether the gateway lives: a dead one is restarted as a whole, which costs every connection.
+#[derive(Debug)]
+pub struct Probe {
+    /// Beside an Envoy that has been serving; it goes on while the control plane finds its feet.
+    restarted: bool,
+    started: Instant,
+    /// Since when there should be an Envoy and is none.
+    missing: Mutex<Option<Instant>>,
+}
+
+impl Probe {
+    /// A probe of a process that starts now.
+    pub fn new(restarted: bool) -> Self {
+        Self { restarted, started: Instant::now(), missing: Mutex::new(None) }
+    }
+
+    /// Alive until the first configuration takes more than ten minutes, or Envoy is away for more than 30 s. Draining is
+    /// no death.
+    fn alive(&self, snapshot: &Snapshot, served: bool, now: Instant) -> bool {
+        if !snapshot.published {
+            return self.restarted || now.duration_since(self.started) < BOOT;
+        }
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if served || snapshot.draining {
+            *missing = None;
+            return true;
+        }
+        now.duration_since(*missing.get_or_insert(now)) < PROXY
+    }
 }
 
 impl diag::Source for View {
     fn health(&self) -> Health {
         let snapshot = self.board.load();
         let served = !self.needs_proxy || snapshot.live().is_some_and(|live| live > 0);
-        Health { alive: true, ready: snapshot.published && served && !snapshot.draining }
+        let alive = self.probe.alive(&snapshot, served, Instant::now());
+        Health { alive, ready: snapshot.published && served && !snapshot.draining }
     }
 
     fn status(&self) -> StatusReport {
@@ -214,4 +253,24 @@ fn client_report(client: &ClientStatus, snapshot: &Snapshot) -> ClientReport {
 
 fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_without_configuration_or_envoy_dies_late() {
+        let probe = Probe::new(false);
+        let after = |seconds| probe.started + Duration::from_secs(seconds);
+        let mut snapshot = Snapshot::default();
+        assert!(probe.alive(&snapshot, false, after(599)) && !probe.alive(&snapshot, false, after(601)));
+        assert!(Probe::new(true).alive(&snapshot, false, after(10_000)), "an Envoy may be serving");
+        snapshot.published = true;
+        assert!(probe.alive(&snapshot, false, after(700)) && probe.alive(&snapshot, false, after(729)));
+        assert!(!probe.alive(&snapshot, false, after(731)));
+        assert!(probe.alive(&snapshot, true, after(732)) && probe.alive(&snapshot, false, after(740)));
+        snapshot.draining = true;
+        assert!(probe.alive(&snapshot, false, after(10_000)));
+    }
 }

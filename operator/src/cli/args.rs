@@ -16,12 +16,15 @@ use std::str::FromStr;
     after_help = "\
 Examples:
   nuncio serve manifests/                 serve a folder, follow its changes, run Envoy
+  nuncio entrypoint                       serve a Kubernetes cluster; what a pod runs without arguments
   nuncio check manifests/                 say what is wrong with manifests, without running anything
   nuncio dump status                      what a running gateway says about every object
 
 Environment: AMBASSADOR_ID, AMBASSADOR_NAMESPACE, AMBASSADOR_SINGLE_NAMESPACE, AMBASSADOR_ENVOY_BIND_ADDRESS, \
 AMBASSADOR_READY_PORT, AMBASSADOR_DRAIN_TIME, ENVOY_CONCURRENCY, AMBASSADOR_JSON_LOGGING, AES_LOG_LEVEL and \
-DISABLE_STRICT_LABEL_SELECTORS mean what they mean to Emissary-ingress."
+DISABLE_STRICT_LABEL_SELECTORS mean what they mean to Emissary-ingress; so do, in a cluster, \
+AMBASSADOR_CERTS_SINGLE_NAMESPACE, AMBASSADOR_LABEL_SELECTOR, AMBASSADOR_FIELD_SELECTOR, AMBASSADOR_CONFIG_DIR, \
+AMBASSADOR_HEALTHCHECK_BIND_ADDRESS, AMBASSADOR_HEALTHCHECK_BIND_PORT and AMBASSADOR_HEALTHCHECK_IP_FAMILY."
 )]
 pub struct Cli {
     /// What to do.
@@ -34,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve manifests from files: watch them, run Envoy, tell what becomes of every change
     Serve(ServeArgs),
+    /// Serve the objects of a Kubernetes cluster: watch them, run Envoy, write their status
+    Entrypoint(EntrypointArgs),
     /// Judge manifests offline; status 1 when any object is refused or degraded
     Check(CheckArgs),
     /// Show what a running gateway knows
@@ -46,7 +51,7 @@ pub enum Command {
     MigrateStorage(MigrateStorageArgs),
     /// Print the version
     Version,
-    /// The control plane of `serve`, started by it.
+    /// The control plane of `serve` and `entrypoint`, started by them.
     #[command(hide = true)]
     ControlPlane(ControlArgs),
     /// Becomes another program that ends with the process that started this one.
@@ -69,6 +74,33 @@ pub struct ServeArgs {
     /// Folders (read recursively: *.yaml, *.yml, *.json) and files
     #[arg(required = true, value_name = "DIR")]
     pub paths: Vec<PathBuf>,
+    /// Replace ports that are taken by free ones, and say so
+    #[arg(long)]
+    pub choose_ports: bool,
+    /// The rest.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+/// Arguments of `entrypoint`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  nuncio entrypoint                                        in a pod
+  KUBECONFIG=~/.kube/config nuncio entrypoint --diag 127.0.0.1:8877
+
+The cluster is that of KUBECONFIG or ~/.kube/config, else the one around the pod. Envoy is ready on port 8006 \
+(AMBASSADOR_READY_PORT); probes, metrics and diagnostics are on port 8877. Lines about what changes go to standard \
+output, logs to standard error. SIGTERM drains connections and ends with status 0; a second signal ends at once.")]
+pub struct EntrypointArgs {
+    /// The rest.
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+/// What every running gateway can be told.
+#[derive(Args, Clone, Debug)]
+pub struct GatewayArgs {
     /// The Envoy to run, or `none`. Default: NUNCIO_ENVOY, the copy installed by `make envoy`, `envoy` on PATH
     #[arg(long, value_name = "PATH|none")]
     pub envoy: Option<PathBuf>,
@@ -84,21 +116,18 @@ pub struct ServeArgs {
     /// Authorities that client certificates of Envoys must come from, PEM
     #[arg(long, value_name = "FILE")]
     pub ads_client_ca: Option<PathBuf>,
-    /// Where diagnostics, probes and metrics are served, or `none`
-    #[arg(long, value_name = "ADDR|none", default_value = "127.0.0.1:8877")]
-    pub diag: DiagAddress,
+    /// Where diagnostics, probes and metrics are served, or `none`. Default: 127.0.0.1:8877; in a cluster 0.0.0.0:8877
+    #[arg(long, value_name = "ADDR|none")]
+    pub diag: Option<DiagAddress>,
     /// Form of log lines on standard error
     #[arg(long, value_name = "FORM", env = "NUNCIO_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// Seconds that connections get to end on SIGTERM
-    #[arg(long, value_name = "SECONDS", env = "AMBASSADOR_DRAIN_TIME", default_value_t = 10)]
-    pub drain_time: u64,
+    /// Seconds that connections get to end on SIGTERM. Default: 10; in a cluster 25, as pods get 30 to end
+    #[arg(long, value_name = "SECONDS", env = "AMBASSADOR_DRAIN_TIME")]
+    pub drain_time: Option<u64>,
     /// Worker threads of Envoy. Default: one for each processor
     #[arg(long, value_name = "N", env = "ENVOY_CONCURRENCY")]
     pub concurrency: Option<u32>,
-    /// Replace ports that are taken by free ones, and say so
-    #[arg(long)]
-    pub choose_ports: bool,
 }
 
 /// Arguments of `apiext`.
@@ -177,9 +206,17 @@ pub struct ControlArgs {
     /// It was running before.
     #[arg(long)]
     pub restarted: bool,
-    /// The arguments of `serve`.
+    /// Objects come from the API server of Kubernetes.
+    #[arg(long)]
+    pub kubernetes: bool,
+    /// See [`ServeArgs::choose_ports`].
+    #[arg(long)]
+    pub choose_ports: bool,
+    /// See [`ServeArgs::paths`].
+    pub paths: Vec<PathBuf>,
+    /// What the supervisor was told.
     #[command(flatten)]
-    pub serve: ServeArgs,
+    pub gateway: GatewayArgs,
 }
 
 /// Arguments of the guard.
@@ -358,7 +395,7 @@ impl FromStr for DiagAddress {
     }
 }
 
-impl ServeArgs {
+impl GatewayArgs {
     /// The same arguments in words, for the control plane.
     pub fn to_arguments(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
@@ -387,19 +424,14 @@ impl ServeArgs {
         option("ads-client-ca", path(&self.ads_client_ca));
         option(
             "diag",
-            Some(match self.diag {
+            self.diag.as_ref().map(|diag| match diag {
                 DiagAddress::None => "none".into(),
                 DiagAddress::Tcp(address) => address.to_string().into(),
             }),
         );
         let form = |form: LogFormat| if form == LogFormat::Json { "json" } else { "text" };
         option("log-format", self.log_format.map(|format| form(format).into()));
-        option("drain-time", Some(self.drain_time.to_string().into()));
-        if self.choose_ports {
-            words.push("--choose-ports".into());
-        }
-        words.push("--".into());
-        words.extend(self.paths.iter().map(|path| path.clone().into_os_string()));
+        option("drain-time", self.drain_time.map(|seconds| seconds.to_string().into()));
         words
     }
 

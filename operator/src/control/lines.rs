@@ -6,14 +6,23 @@ use ir::{Kind, ListenerRow};
 use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Lines about changes in a cluster are limited to so many in this time.
+const WINDOW: Duration = Duration::from_secs(1);
+const CHANGES: usize = 20;
+/// Objects that are told one by one at the start, in a cluster.
+const TROUBLES: usize = 50;
 
 /// Turns reports into lines.
 #[derive(Debug)]
 pub(super) struct Printer {
     /// Not the first control plane of this gateway: what was said is not said again.
     restarted: bool,
+    /// Many objects of many owners, who read their status: sums and troubles are told instead of every verdict, and no
+    /// more lines than a log can bear.
+    cluster: bool,
     /// Where others find the configuration stream.
     places: Vec<String>,
     /// Where the diagnostics are.
@@ -21,14 +30,26 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn new(restarted: bool, places: Vec<String>) -> Self {
-        Self { restarted, places, diagnostics: None }
+    pub(super) fn new(restarted: bool, cluster: bool, places: Vec<String>) -> Self {
+        Self { restarted, cluster, places, diagnostics: None }
     }
 
     /// Prints until the pipeline is gone.
     pub(super) fn run(&self, reports: &Receiver<Report>) {
-        for report in reports {
-            let lines = self.lines(&report);
+        let mut limit = Limit::new(Instant::now());
+        loop {
+            let report = match reports.recv_timeout(WINDOW) {
+                Ok(report) => Some(report),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut lines = limit.left_out(Instant::now()).map(left_out).unwrap_or_default();
+            if let Some(report) = report {
+                let passes = !self.cluster || !matches!(report, Report::Changed(_)) || limit.passes();
+                if passes {
+                    lines.push_str(&self.lines(&report));
+                }
+            }
             if !lines.is_empty() {
                 let mut out = stdout().lock();
                 // A closed terminal is no reason to stop serving.
@@ -52,8 +73,15 @@ impl Printer {
 
     fn started(&self, started: &Started) -> String {
         let mut text = String::new();
+        if self.cluster {
+            text.push_str(&sums(started));
+        }
         let urls: BTreeMap<&str, String> = started.listeners.iter().map(|row| (&*row.name, urls(row))).collect();
-        for (key, state, summary) in &started.objects {
+        let told = |state: State| !self.cluster || matches!(state, State::Refused | State::Degraded);
+        let most = if self.cluster { TROUBLES } else { usize::MAX };
+        for (key, state, summary) in
+            started.objects.iter().filter(|(key, state, _)| told(*state) || key.kind == Kind::Listener).take(most)
+        {
             let path = key.path();
             let url = urls.get(&*path).filter(|_| key.kind == Kind::Listener);
             let state = url.filter(|_| *state == State::Ready).cloned().unwrap_or_else(|| word(*state, false).into());
@@ -70,6 +98,56 @@ impl Printer {
         }
         text
     }
+}
+
+/// `120 Mapping: 118 accepted, 2 refused`, a line for each kind.
+fn sums(started: &Started) -> String {
+    let mut kinds: BTreeMap<Kind, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (key, state, _) in &started.objects {
+        *kinds.entry(key.kind).or_default().entry(word(*state, false)).or_default() += 1;
+    }
+    let line = |(kind, states): (Kind, BTreeMap<&str, usize>)| {
+        let parts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        format!("{} {kind}: {}\n", states.values().sum::<usize>(), parts.join(", "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+/// Counts lines about changes, to let only so many through in each window.
+#[derive(Debug)]
+struct Limit {
+    since: Instant,
+    passed: usize,
+    held: usize,
+}
+
+impl Limit {
+    fn new(now: Instant) -> Self {
+        Self { since: now, passed: 0, held: 0 }
+    }
+
+    fn passes(&mut self) -> bool {
+        let passes = self.passed < CHANGES;
+        if passes {
+            self.passed += 1;
+        } else {
+            self.held += 1;
+        }
+        passes
+    }
+
+    /// How many lines the last window left out, once it is over.
+    fn left_out(&mut self, now: Instant) -> Option<usize> {
+        if now.duration_since(self.since) < WINDOW {
+            return None;
+        }
+        (self.since, self.passed) = (now, 0);
+        Some(std::mem::take(&mut self.held)).filter(|held| *held > 0)
+    }
+}
+
+fn left_out(count: usize) -> String {
+    format!("{count} more changes, which the status of the objects tells\n")
 }
 
 fn changed(change: &ChangeReport) -> String {
@@ -150,6 +228,36 @@ mod tests {
             change(What::Judged, Some(State::Unused), "NoMatchingHost", Some(5)),
             "Mapping default/x: unused: NoMatchingHost\n"
         );
+    }
+
+    #[test]
+    fn a_flood_of_changes_becomes_a_number() {
+        let start = Instant::now();
+        let mut limit = Limit::new(start);
+        assert_eq!((0..100).filter(|_| limit.passes()).count(), CHANGES);
+        assert_eq!(limit.left_out(start), None);
+        assert_eq!(limit.left_out(start + WINDOW), Some(100 - CHANGES));
+        assert!(limit.passes());
+        assert_eq!(limit.left_out(start + WINDOW * 3), None);
+    }
+
+    #[test]
+    fn a_cluster_is_told_in_sums() {
+        let object = |name: &str, state, summary: &str| {
+            (ObjectKey::new(Kind::Mapping, "default", name), state, summary.to_owned())
+        };
+        let started = Started {
+            objects: vec![
+                object("a", State::Ready, ""),
+                object("b", State::Ready, ""),
+                object("c", State::Refused, "bad"),
+            ],
+            listeners: Vec::new(),
+            after: Duration::ZERO,
+        };
+        let text = Printer::new(false, true, Vec::new()).started(&started);
+        assert!(text.starts_with("3 Mapping: 2 accepted, 1 refused\n"), "{text}");
+        assert!(text.contains("Mapping default/c: refused: bad\n") && !text.contains("default/a"), "{text}");
     }
 
     #[test]
