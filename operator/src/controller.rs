@@ -3,14 +3,169 @@
 //!
 //! ```text
 //! feed ── StatusView ─► store ──┐
-//!   └── key ─► Dirty ─► Controller ─► compare with what is wanted ─► patch, or nothing
-//! snapshot ── key ──┘
+//!   └── key ─► Dirty ─► Controller ─► decide: compare with what is wanted ─► writer: patch, or nothing
+//! snapshot ─► wake ── key ──┘
 //! ```
+//!
+//! Nothing here is waited for by the pipeline or a feed: they mark keys, and read nothing back. Statuses have a client of
+//! their own, so that a slow API server holds up statuses only.
 
+mod decide;
 mod dirty;
+mod kind;
+mod lease;
+mod memory;
 mod observed;
 mod view;
+mod wake;
+mod writer;
 
 pub use dirty::Dirty;
+pub use lease::{Election, Leadership, Pace};
+pub use memory::Memory;
 pub use observed::{FieldManagers, ObservedStatus};
 pub use view::{Identity, StatusView};
+
+use crate::mailbox::Mailbox;
+use crate::snapshot::Board;
+use diag::Metrics;
+use ir::{Kind, ObjectKey};
+use kind::{Shared, Target, Typed};
+use kube::{Client, Config};
+use kube_runtime::reflector::{self, store::Writer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::JoinSet;
+use wake::{Waited, Wake};
+use writer::StatusWriter;
+
+/// Statuses of all kinds. Kinds are added before it runs.
+pub struct Statuses {
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    client: Client,
+    manager: String,
+    targets: Vec<Arc<dyn Target>>,
+    memory: Option<(Memory, Arc<Mailbox>)>,
+}
+
+/// The name of field manager, Lease and ConfigMaps of an installation.
+pub fn manager_name(ambassador_id: &str) -> String {
+    // Field managers and names of objects allow less than ids do, and two ids must not become one name.
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    match ambassador_id {
+        "default" => "nuncio".into(),
+        id if (1..=48).contains(&id.len()) && id.chars().all(plain) && !id.starts_with('-') && !id.ends_with('-') => {
+            format!("nuncio-{id}")
+        }
+        id => {
+            let kept: String = id
+                .chars()
+                .map(|c| if plain(c.to_ascii_lowercase()) { c.to_ascii_lowercase() } else { '-' })
+                .take(30)
+                .collect();
+            format!("nuncio-{}-{:08x}", kept.trim_matches('-'), observed::stable_hash(id))
+        }
+    }
+}
+
+/// A client for what is written: it neither waits for nor tries again what the controllers try again themselves.
+pub fn client(config: &Config) -> kube::Result<Client> {
+    let mut config = config.clone();
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+impl Statuses {
+    /// For the objects of the board, written under this name, see [`manager_name`].
+    pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, client: Client, manager: String) -> Self {
+        Self { board, metrics, client, manager, targets: Vec::new(), memory: None }
+    }
+
+    /// Keeps a memory up to date, too, and takes over what another leader left in it.
+    pub fn remember(&mut self, memory: Memory, mailbox: Arc<Mailbox>) {
+        self.memory = Some((memory, mailbox));
+    }
+
+    /// Adds a kind: the feed fills the store with its objects and marks those that change. `None` for kinds that the
+    /// gateway does not know.
+    pub fn kind<K: kube::Resource<DynamicType = ()> + 'static>(
+        &mut self,
+    ) -> Option<(Writer<StatusView<K>>, Arc<Dirty<K>>)> {
+        let kind = K::kind(&()).parse::<Kind>().ok()?;
+        let (store, writer) = reflector::store();
+        let dirty = Arc::new(Dirty::default());
+        self.targets.push(Arc::new(Typed { kind, store, dirty: dirty.clone() }));
+        Some((writer, dirty))
+    }
+
+    /// Writes statuses whenever this replica is the leader; returns when the election ends, with nothing under way.
+    pub async fn run(self, mut leadership: Leadership) {
+        while leadership.becomes(true).await.is_ok() {
+            let goes_on = tokio::select! {
+                () = self.lead(leadership.clone()) => true,
+                lost = leadership.becomes(false) => lost.is_ok(),
+            };
+            self.board.follow(false);
+            self.metrics.status(self.pending(), false);
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Writes statuses until the future is dropped.
+    async fn lead(&self, leadership: Leadership) {
+        let waited = Arc::new(Waited::default());
+        let shared = Arc::new(Shared {
+            board: self.board.clone(),
+            waited: waited.clone(),
+            writer: StatusWriter::new(self.client.clone(), self.manager.clone(), leadership),
+            metrics: self.metrics.clone(),
+        });
+        // Ends with this future, and each controller with everything that it has under way.
+        let mut controllers = JoinSet::new();
+        for target in &self.targets {
+            controllers.spawn(target.run(shared.clone()));
+        }
+        if let Some((memory, mailbox)) = self.memory.clone() {
+            let board = self.board.clone();
+            controllers.spawn(async move { memory.keep(&board, &mailbox).await });
+        }
+        let mut bell = self.board.subscribe();
+        self.board.follow(true);
+        let mut wake = Wake::new(self.board.clone(), waited);
+        loop {
+            let now = Instant::now();
+            let due = wake.step(now);
+            if due.all {
+                self.targets.iter().for_each(|target| target.mark_all());
+            }
+            self.mark(due.objects);
+            self.metrics.status(self.pending(), true);
+            let next = wake.next(now).map(tokio::time::Instant::from_std);
+            tokio::select! {
+                changed = bell.changed() => if changed.is_err() { return },
+                () = async { tokio::time::sleep_until(next.unwrap_or_else(tokio::time::Instant::now)).await }, if next.is_some() => {}
+            }
+        }
+    }
+
+    fn mark(&self, keys: Vec<ObjectKey>) {
+        let mut by_kind: BTreeMap<Kind, Vec<ObjectKey>> = BTreeMap::new();
+        keys.into_iter().for_each(|key| by_kind.entry(key.kind).or_default().push(key));
+        for target in &self.targets {
+            if let Some(keys) = by_kind.get(&target.kind()) {
+                target.mark(keys);
+            }
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.targets.iter().map(|target| target.pending()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

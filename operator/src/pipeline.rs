@@ -17,7 +17,7 @@ use crate::blame::{self, Parts};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::{Batch, Mailbox};
 use crate::quarantine::{Decision, Quarantine, Scope, ScopeKind};
-use crate::snapshot::{Board, Client, Snapshot};
+use crate::snapshot::{Board, Client, Journal, Snapshot};
 use ahash::AHashMap;
 use compiler::{Change, Compiler, Object, Options, Outcome, Refusal, WantedChanges, WantedName};
 use diag::Metrics;
@@ -57,6 +57,8 @@ pub struct Pipeline {
     store: Arc<Store>,
     board: Arc<Board>,
     snapshot: Snapshot,
+    /// What the next snapshot has different.
+    changed: Journal,
     feeds: Vec<Box<dyn Feed>>,
     unlisted: BTreeSet<FeedId>,
     /// Changes that came before every feed had listed.
@@ -88,12 +90,16 @@ impl Pipeline {
         let mut backlog = Vec::new();
         for (key, refusal) in remembered {
             quarantine.refuse([key.clone()], &refusal.text);
+            board.remember(|remembered| {
+                Arc::make_mut(&mut remembered.refused).insert(key.clone(), refusal.clone()).is_none()
+            });
             backlog.push((Change::Refusal(key, Some(refusal)), started));
         }
         Self {
             compiler: Compiler::new(options),
             renderer: Renderer::new(envoy::Options::default()),
             snapshot: Snapshot::default(),
+            changed: Journal::default(),
             unlisted: (0..feeds.len()).map(FeedId).collect(),
             prints: backlog.iter().filter_map(remembered_print).collect(),
             unanswered: BTreeSet::new(),
@@ -149,6 +155,7 @@ impl Pipeline {
             let mut changes = std::mem::take(&mut self.backlog);
             changes.extend(batch.changes);
             let first = !self.snapshot.published;
+            memory::forget_strangers(&mut changes, first);
             self.compile(changes, first);
         } else {
             self.backlog.extend(batch.changes);
@@ -182,16 +189,25 @@ impl Pipeline {
         self.metrics.batch(count, begun.elapsed(), outcome.panics);
         self.wanted(std::mem::take(&mut outcome.wanted));
         // A batch that only moved what is retained has nothing to acknowledge.
-        let silent = objects == 0 && !decided && outcome.rows.is_empty() && outcome.verdicts.is_empty();
+        let silent = objects == 0
+            && !decided
+            && outcome.rows.is_empty()
+            && outcome.verdicts.is_empty()
+            && outcome.readiness.is_empty();
         if silent && !first {
             return;
         }
         self.snapshot.batch = number;
         self.snapshot.rows(&outcome.rows);
         self.snapshot.verdicts(&outcome.verdicts, number);
+        self.snapshot.readiness(&outcome.readiness);
         for (key, _, _) in &touched {
             self.snapshot.renewed(key, number);
         }
+        self.keep(&outcome.verdicts);
+        let judged = outcome.verdicts.iter().map(|(key, _)| key).chain(touched.iter().map(|(key, _, _)| key));
+        self.changed.objects.extend(judged.filter(|key| key.kind.is_custom()).cloned());
+        self.changed.backends.extend(outcome.readiness.iter().map(|(name, _)| name.clone()));
         for (key, object) in std::mem::take(&mut outcome.retain) {
             if object.is_some() && self.quarantine.refusals().contains_key(&key) {
                 // An object from an annotation changed; no feed says so.
@@ -203,6 +219,23 @@ impl Pipeline {
     }
 
     /// Sends rows on their way, once everything that has to be known is known.
+    /// Keeps the versions that serve in the place of another one where they outlive this process.
+    fn keep(&self, verdicts: &[(ObjectKey, Option<Arc<ir::Verdict>>)]) {
+        for (key, verdict) in verdicts {
+            let retains = verdict.as_ref().is_some_and(|verdict| verdict.retained);
+            let version = retains.then(|| self.compiler.retained(key)).flatten();
+            self.board.remember(|remembered| match version {
+                Some(version) => {
+                    Arc::make_mut(&mut remembered.retained).insert(key.clone(), version.clone()) != Some(version)
+                }
+                None if remembered.retained.contains_key(key) => {
+                    Arc::make_mut(&mut remembered.retained).remove(key).is_some()
+                }
+                None => false,
+            });
+        }
+    }
+
     fn publish(&mut self, number: u64, outcome: Outcome, touched: &[(ObjectKey, What, Instant)]) {
         let first = !self.snapshot.published;
         if first && !self.unanswered.is_empty() {
@@ -282,6 +315,15 @@ impl Pipeline {
                 }
             }
             Change::File(path, _) => _ = self.unanswered.remove(&WantedName::File(path.clone())),
+            // Remembered by an earlier process, or another one.
+            Change::Refusal(key, Some(refusal)) => {
+                let known = self.prints.entry(key.clone()).or_insert(refusal.fingerprint);
+                if *known == refusal.fingerprint && !self.quarantine.refuse([key.clone()], &refusal.text).is_empty() {
+                    self.board.remember(|remembered| {
+                        Arc::make_mut(&mut remembered.refused).insert(key.clone(), refusal.clone()).is_none()
+                    });
+                }
+            }
             Change::Retained(..) | Change::Refusal(..) => {}
         }
     }
@@ -382,6 +424,10 @@ impl Pipeline {
                 self.keep_out(key, text, false, changes);
             }
             Decision::Release(key) => {
+                self.board.remember(|remembered| {
+                    remembered.refused.contains_key(&key)
+                        && Arc::make_mut(&mut remembered.refused).remove(&key).is_some()
+                });
                 if let Some(memory) = &mut self.memory {
                     memory.forget(&key);
                 }
@@ -416,8 +462,13 @@ impl Pipeline {
         let refusal = Refusal { fingerprint, held, text };
         // What Envoy refused must not come back as the last good version.
         self.retain.remove(&key);
-        if let (false, Some(memory)) = (held, &mut self.memory) {
-            memory.remember(&key, &refusal);
+        if !held {
+            self.board.remember(|remembered| {
+                Arc::make_mut(&mut remembered.refused).insert(key.clone(), refusal.clone()).as_ref() != Some(&refusal)
+            });
+            if let Some(memory) = &mut self.memory {
+                memory.remember(&key, &refusal);
+            }
         }
         changes.push(Change::Refusal(key, Some(refusal)));
     }
@@ -457,7 +508,7 @@ impl Pipeline {
         if *self.snapshot.waiting_for != waiting {
             self.snapshot.waiting_for = Arc::new(waiting);
         }
-        self.board.publish(self.snapshot.clone());
+        self.board.publish(self.snapshot.clone(), std::mem::take(&mut self.changed));
     }
 }
 

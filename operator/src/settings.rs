@@ -50,6 +50,7 @@ impl Environment {
             certs_single_namespace: self.get("AMBASSADOR_CERTS_SINGLE_NAMESPACE").is_some() || single_namespace,
             bind_address: text("AMBASSADOR_ENVOY_BIND_ADDRESS", defaults.bind_address),
             loose_selectors: self.is_true("DISABLE_STRICT_LABEL_SELECTORS"),
+            endpoint_slices: false,
             unchecked: self.is_true("NUNCIO_TEST_UNCHECKED"),
         }
     }

@@ -3,13 +3,13 @@
 use crate::feed::SourceProblem;
 use crate::sharded::Sharded;
 use crate::status::{Acknowledgement, Backends};
+use ahash::AHashSet;
 use arc_swap::ArcSwap;
-use ir::{
-    Action, Cluster, Discovery, EndpointHealth, EndpointSet, ListId, ListenerRow, ObjectKey, RouteList, RouteTable,
-    RowChanges, Verdict,
-};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use compiler::{Object, Refusal};
+use ir::{Cluster, EndpointSet, ListId, ListenerRow, ObjectKey, RouteList, RouteTable, RowChanges, Verdict};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Where the pipeline puts its snapshots. Reading never waits; [`Board::subscribe`] tells when there is a new one.
@@ -17,11 +17,37 @@ use tokio::sync::watch;
 pub struct Board {
     latest: ArcSwap<Snapshot>,
     bell: watch::Sender<u64>,
+    /// Kept only while somebody follows.
+    journal: Mutex<Option<Journal>>,
+    remembered: watch::Sender<Remembered>,
+}
+
+/// What a restarted process could not find out by itself. Copies share what they hold.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// Versions that serve in the place of one that is not accepted.
+    pub retained: Arc<BTreeMap<ObjectKey, Arc<Object>>>,
+    /// Versions that Envoy refused.
+    pub refused: Arc<BTreeMap<ObjectKey, Refusal>>,
+}
+
+/// What became different between two looks at the board, each thing once.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    /// Objects with another verdict, another version on its way, or none any more.
+    pub objects: AHashSet<ObjectKey>,
+    /// Names of endpoints that became usable or unusable.
+    pub backends: AHashSet<Arc<str>>,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { latest: ArcSwap::default(), bell: watch::Sender::new(0) }
+        Self {
+            latest: ArcSwap::default(),
+            bell: watch::Sender::new(0),
+            journal: Mutex::default(),
+            remembered: watch::Sender::default(),
+        }
     }
 }
 
@@ -36,10 +62,43 @@ impl Board {
         self.bell.subscribe()
     }
 
-    /// Replaces the snapshot and wakes who waits for it.
-    pub fn publish(&self, snapshot: Snapshot) {
-        self.latest.store(Arc::new(snapshot));
+    /// Replaces the snapshot and wakes who waits for it. `changed` says what is different in it.
+    pub fn publish(&self, snapshot: Snapshot, changed: Journal) {
+        {
+            let mut journal = self.lock();
+            self.latest.store(Arc::new(snapshot));
+            if let Some(journal) = &mut *journal {
+                journal.objects.extend(changed.objects);
+                journal.backends.extend(changed.backends);
+            }
+        }
         self.bell.send_modify(|count| *count += 1);
+    }
+
+    /// What changed since the last call, or since [`Board::follow`], and the snapshot that has all of it. One follower
+    /// at a time.
+    pub fn changes(&self) -> (Journal, Arc<Snapshot>) {
+        let mut journal = self.lock();
+        (journal.replace(Journal::default()).unwrap_or_default(), self.load())
+    }
+
+    /// What is to outlive the process, as it changes.
+    pub fn remembered(&self) -> watch::Receiver<Remembered> {
+        self.remembered.subscribe()
+    }
+
+    /// Changes what is to outlive the process; `change` says whether it did.
+    pub fn remember(&self, change: impl FnOnce(&mut Remembered) -> bool) {
+        self.remembered.send_if_modified(change);
+    }
+
+    /// Begins to note what changes, or ends it.
+    pub fn follow(&self, follow: bool) {
+        *self.lock() = follow.then(Journal::default);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -50,6 +109,17 @@ pub struct Entry {
     pub verdict: Arc<Verdict>,
     /// The batch that carries what comes of the present version.
     pub batch: u64,
+}
+
+/// Whether any endpoint behind a name can take traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backing {
+    /// Some can.
+    pub ready: bool,
+    /// Since when that is so, or is known.
+    pub since: Instant,
+    /// It has been so from the first publication on: nothing is known about the time before.
+    pub initial: bool,
 }
 
 /// One connected client.
@@ -84,6 +154,8 @@ pub struct Snapshot {
     pub clusters: Sharded<Arc<str>, Arc<Cluster>>,
     /// Endpoints by EDS name.
     pub endpoints: Sharded<Arc<str>, Arc<EndpointSet>>,
+    /// Whether endpoints can take traffic, by [`Verdict::backend`]; absent where that is not known.
+    pub backings: Sharded<Arc<str>, Backing>,
     /// Connected clients.
     pub clients: Arc<BTreeMap<u64, Client>>,
     /// What is wrong with the sources.
@@ -128,25 +200,22 @@ impl Snapshot {
         }
     }
 
-    /// Whether anything can take the traffic of an object, for those whose endpoints are streamed. Costs what exists.
-    pub fn backends(&self) -> HashMap<ObjectKey, Backends> {
-        let mut all = HashMap::new();
-        let mut seen = BTreeSet::new();
-        for (_, list) in self.lists.iter() {
-            let groups = list.buckets.iter().flat_map(|bucket| &bucket.groups);
-            for group in groups.filter(|group| seen.insert(group.id.clone())) {
-                for route in &group.routes {
-                    let Action::Forward(forward) = &route.action else { continue };
-                    let Some(cluster) = self.clusters.get(&forward.cluster) else { continue };
-                    let Discovery::Endpoints(name) = &cluster.discovery else { continue };
-                    let healthy =
-                        |set: &Arc<EndpointSet>| set.endpoints.iter().any(|one| one.health == EndpointHealth::Healthy);
-                    let backends =
-                        if self.endpoints.get(name).is_some_and(healthy) { Backends::Ready } else { Backends::Missing };
-                    all.insert(route.source.clone(), backends);
-                }
-            }
+    /// Takes in what became of endpoints.
+    pub fn readiness(&mut self, changes: &[(Arc<str>, Option<bool>)]) {
+        let since = Instant::now();
+        for (name, ready) in changes {
+            let initial = !self.published;
+            self.backings.set(name.clone(), ready.map(|ready| Backing { ready, since, initial }));
         }
-        all
+    }
+
+    /// The endpoints that an object's traffic goes to, where something is known about them.
+    pub fn backing(&self, entry: &Entry) -> Option<Backing> {
+        self.backings.get(entry.verdict.backend.as_ref()?).copied()
+    }
+
+    /// Whether anything can take the traffic of an object, at this moment.
+    pub fn backends(&self, entry: &Entry) -> Option<Backends> {
+        self.backing(entry).map(|backing| if backing.ready { Backends::Ready } else { Backends::Missing })
     }
 }

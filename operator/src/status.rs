@@ -175,7 +175,7 @@ fn programmed(verdict: &Verdict, acknowledged: Acknowledgement) -> (Truth, &'sta
 }
 
 /// Upstream's own status fields, for the kinds that have any.
-pub fn upstream_fields(verdict: &Verdict, acknowledged: Acknowledgement, has_certificate: bool) -> Map<String, Value> {
+pub fn upstream_fields(verdict: &Verdict, acknowledged: Acknowledgement) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut set = |name: &str, value: String| _ = fields.insert(name.into(), Value::String(value));
     let works = verdict.accepted && verdict.attached;
@@ -187,7 +187,7 @@ pub fn upstream_fields(verdict: &Verdict, acknowledged: Acknowledgement, has_cer
             set("reason", bounded(why()));
         }
         Kind::Host => {
-            set("tlsCertificateSource", if has_certificate { "Other" } else { "None" }.into());
+            set("tlsCertificateSource", if verdict.certificate { "Other" } else { "None" }.into());
             if !verdict.accepted || !verdict.resolved {
                 set("state", "Error".into());
                 set("errorReason", bounded(why()));

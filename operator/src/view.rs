@@ -8,7 +8,7 @@ use diag::{
     ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport,
     SourceProblemReport, StatusReport, TypeReport,
 };
-use ir::{ChainBody, Kind, ListenerRow, VirtualHostBody};
+use ir::{ChainBody, VirtualHostBody};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xds::{Ads, ClientStatus, ResourceType, Store};
@@ -96,13 +96,9 @@ impl diag::Source for View {
 
 /// Everything about the objects of a snapshot.
 pub fn status_report(snapshot: &Snapshot, options: &Options) -> StatusReport {
-    let backends = snapshot.backends();
     let mut entries: Vec<&Entry> = snapshot.entries.iter().map(|(_, entry)| entry).collect();
     entries.sort_by(|left, right| left.verdict.about.cmp(&right.verdict.about));
-    let objects = entries.into_iter().map(|entry| {
-        let backends = backends.get(&entry.verdict.about).copied();
-        object_report(entry, snapshot, backends)
-    });
+    let objects = entries.into_iter().map(|entry| object_report(entry, snapshot));
     StatusReport {
         overview: Overview {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -119,10 +115,10 @@ pub fn status_report(snapshot: &Snapshot, options: &Options) -> StatusReport {
     }
 }
 
-fn object_report(entry: &Entry, snapshot: &Snapshot, backends: Option<status::Backends>) -> ObjectReport {
+fn object_report(entry: &Entry, snapshot: &Snapshot) -> ObjectReport {
     let verdict = &*entry.verdict;
     let acknowledged = snapshot.acknowledgement(entry);
-    let conditions = status::conditions(verdict, acknowledged, backends);
+    let conditions = status::conditions(verdict, acknowledged, snapshot.backends(entry));
     let problems = verdict.problems.iter().map(|problem| ProblemReport {
         field: problem.at.clone(),
         reason: problem.kind.reason().into(),
@@ -146,19 +142,8 @@ fn object_report(entry: &Entry, snapshot: &Snapshot, backends: Option<status::Ba
             })
             .collect(),
         problems: problems.collect(),
-        fields: status::upstream_fields(verdict, acknowledged, has_certificate(verdict, snapshot)),
+        fields: status::upstream_fields(verdict, acknowledged),
     }
-}
-
-/// A Host whose TLS chain has a certificate: chains are named after their Host.
-fn has_certificate(verdict: &ir::Verdict, snapshot: &Snapshot) -> bool {
-    let path = verdict.about.path();
-    let chain_of = |row: &Arc<ListenerRow>| {
-        row.chains
-            .iter()
-            .any(|chain| *chain.name == *path && chain.tls.as_ref().is_some_and(|tls| tls.certificate.is_some()))
-    };
-    verdict.about.kind == Kind::Host && snapshot.listeners.iter().any(|(_, row)| chain_of(row))
 }
 
 fn hosts(snapshot: &Snapshot) -> Vec<HostReport> {

@@ -78,6 +78,9 @@ pub struct Outcome {
     pub rows: RowChanges,
     /// Judgements that changed, by object; `None`: nothing is said about it any more. Sorted.
     pub verdicts: Vec<(ObjectKey, Option<Arc<Verdict>>)>,
+    /// Endpoints that some object's traffic goes to, by [`Verdict::backend`]: whether any can take it; `None` when that is
+    /// not known, or of no interest any more. Sorted. No configuration comes of it.
+    pub readiness: Vec<(Arc<str>, Option<bool>)>,
     /// What has to be fetched or may be dropped.
     pub wanted: WantedChanges,
     /// Versions that are now accepted (to be handed back as [`Change::Retained`] once Envoy acknowledged them), and

@@ -54,6 +54,7 @@ pub(crate) struct RowKeys {
     pub(crate) endpoints: BTreeMap<Arc<str>, endpoint::EndpointKey>,
     pub(crate) secrets: BTreeMap<Arc<str>, tls::SdsKey>,
     pub(crate) verdicts: BTreeSet<ObjectKey>,
+    pub(crate) readiness: BTreeSet<endpoint::EndpointKey>,
 }
 
 /// Re-runs the dirty rows of a table. Gives the keys whose rows differ now, with the rows they had.
@@ -288,6 +289,9 @@ impl Compiler {
         for (key, _) in pass!(self, batch, endpoints, endpoint::row) {
             batch.rows.endpoints.insert(endpoint::name(&key), key);
         }
+        for (key, _) in pass!(self, batch, readiness, endpoint::readiness) {
+            batch.rows.readiness.insert(key);
+        }
         for (key, _) in pass!(self, batch, sds, tls::sds) {
             batch.rows.secrets.insert(key.name(), key);
         }
@@ -313,6 +317,8 @@ impl Compiler {
                 .collect(),
         };
         let verdicts = keys.verdicts.into_iter().map(|key| (key.clone(), db.verdicts.peek(&key).cloned())).collect();
+        let readiness =
+            keys.readiness.into_iter().map(|key| (endpoint::name(&key), db.readiness.peek(&key).copied())).collect();
         let mut wanted = WantedChanges::default();
         for (name, added) in batch.wanted {
             if added { wanted.added.push(name) } else { wanted.removed.push(name) }
@@ -325,7 +331,15 @@ impl Compiler {
                 None => Some((key, None)),
             }
         });
-        Outcome { rows, verdicts, wanted, retain: retain.collect(), panics: batch.panics, rows_run: batch.rows_run }
+        Outcome {
+            rows,
+            verdicts,
+            readiness,
+            wanted,
+            retain: retain.collect(),
+            panics: batch.panics,
+            rows_run: batch.rows_run,
+        }
     }
 
     /// A chain that changed its owner has a table under another name; the row under the former name is gone.
@@ -364,6 +378,11 @@ impl Compiler {
     /// The object in force for a key: from a resource or an annotation.
     pub fn object(&self, key: &ObjectKey) -> Option<Arc<Object>> {
         self.db.source.peek(key).map(|source| source.object.clone())
+    }
+
+    /// The version of an object that was handed in as its last accepted one.
+    pub fn retained(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        self.db.retained.peek(key).cloned()
     }
 
     /// Mappings that make a cluster necessary, sorted.

@@ -197,6 +197,10 @@ tables! {
     endpoint_users: EndpointKey => Set<Arc<str>>,
     /// Endpoint sets.
     endpoints: EndpointKey => Arc<EndpointSet>,
+    /// Index: clusters (their hashes) whose traffic goes to these endpoints, streamed or not.
+    readiness_users: EndpointKey => BTreeSet<u64>,
+    /// Whether any of these endpoints can take traffic; no row when that is not known.
+    readiness: EndpointKey => bool,
     /// Index: rows that name an SDS resource.
     sds_users: SdsKey => Set<ObjectKey>,
     /// SDS resources.

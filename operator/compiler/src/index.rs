@@ -173,11 +173,20 @@ pub(crate) fn rule(db: &mut Db, key: &ObjectKey, old: Option<Arc<Rule>>) {
             db.upstream_claims.remove(graph, &upstream, key);
             if db.upstream_claims.peek(&upstream).is_none() {
                 db.cluster_names.remove(graph, &upstream.name, &upstream.identity);
+                if let Some(backend) = upstream.key.backend() {
+                    db.readiness_users.remove(graph, &backend, &upstream.identity);
+                    db.readiness.mark(graph, &backend);
+                }
             }
         }
         if let Some(upstream) = new {
             db.upstream_claims.insert(graph, &upstream, key.clone());
             db.cluster_names.insert(graph, &upstream.name, upstream.identity);
+            if let Some(backend) = upstream.key.backend()
+                && db.readiness_users.insert(graph, &backend, upstream.identity)
+            {
+                db.readiness.mark(graph, &backend);
+            }
         }
     }
 }

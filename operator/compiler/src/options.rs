@@ -17,6 +17,9 @@ pub struct Options {
     pub bind_address: Arc<str>,
     /// `DISABLE_STRICT_LABEL_SELECTORS`: one matching label is enough, and so is either criterion.
     pub loose_selectors: bool,
+    /// Every EndpointSlice in reach is fed in, so that a Service without any has no endpoints. Otherwise nothing is known
+    /// about such a Service.
+    pub endpoint_slices: bool,
     /// Test hook, never set in production: what Envoy refuses in header values and rewrites is let through.
     pub unchecked: bool,
 }
@@ -30,6 +33,7 @@ impl Default for Options {
             certs_single_namespace: false,
             bind_address: "0.0.0.0".into(),
             loose_selectors: false,
+            endpoint_slices: false,
             unchecked: false,
         }
     }

@@ -22,6 +22,11 @@ struct TypeLabels {
     r#type: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 /// The gateway's own numbers. Cheap to update from any thread.
 pub struct Metrics {
     registry: Registry,
@@ -37,6 +42,11 @@ pub struct Metrics {
     pushes: Family<TypeLabels, Counter>,
     acks: Family<TypeLabels, Counter>,
     nacks: Family<TypeLabels, Counter>,
+    status_checks: Counter,
+    status_writes: Counter,
+    status_failures: Family<ReasonLabels, Counter>,
+    status_pending: Gauge,
+    leader: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -66,6 +76,11 @@ impl Default for Metrics {
             pushes: Family::default(),
             acks: Family::default(),
             nacks: Family::default(),
+            status_checks: Counter::default(),
+            status_writes: Counter::default(),
+            status_failures: Family::default(),
+            status_pending: Gauge::default(),
+            leader: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("objects", "Objects by kind and state", metrics.objects.clone());
@@ -81,6 +96,13 @@ impl Default for Metrics {
         registry.register("resources_changed", "Resources published by type", metrics.pushes.clone());
         registry.register("xds_acks", "Responses that a client acknowledged", metrics.acks.clone());
         registry.register("xds_nacks", "Responses that a client refused", metrics.nacks.clone());
+        let help = "Comparisons of a status with what it should be";
+        registry.register("status_checks", help, metrics.status_checks.clone());
+        registry.register("status_writes", "Statuses written to the API server", metrics.status_writes.clone());
+        let help = "Failed attempts to write a status, which are repeated";
+        registry.register("status_write_failures", help, metrics.status_failures.clone());
+        registry.register("status_pending", "Objects whose status is to be looked at", metrics.status_pending.clone());
+        registry.register("status_leader", "Whether this replica writes statuses", metrics.leader.clone());
         Self { registry, ..metrics }
     }
 }
@@ -118,6 +140,27 @@ impl Metrics {
     /// A change became live.
     pub fn live(&self, after: Duration) {
         self.live.observe(after.as_secs_f64());
+    }
+
+    /// A status was compared with what it should be.
+    pub fn status_checked(&self) {
+        self.status_checks.inc();
+    }
+
+    /// A status was written to the API server.
+    pub fn status_written(&self) {
+        self.status_writes.inc();
+    }
+
+    /// A status could not be written this time; `reason` is one of a few words.
+    pub fn status_failed(&self, reason: &'static str) {
+        self.status_failures.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// How many objects wait for their status to be looked at, and whether this replica writes statuses.
+    pub fn status(&self, pending: usize, leader: bool) {
+        self.status_pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.leader.set(leader.into());
     }
 
     /// The text that is scraped.

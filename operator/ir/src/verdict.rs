@@ -1,6 +1,7 @@
 //! What is said to the owner of an object.
 
 use crate::{ObjectKey, Problem};
+use std::sync::Arc;
 
 /// The compiler's judgement of one object; acknowledgement by Envoy comes on top of it later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct Verdict {
     pub retained: bool,
     /// Findings, most severe first, then by field.
     pub problems: Vec<Problem>,
+    /// The endpoints that its traffic goes to, under the name that they have or would have in EDS.
+    pub backend: Option<Arc<str>>,
+    /// Whether it serves with a certificate; for Hosts.
+    pub certificate: bool,
 }
 
 impl Verdict {

@@ -25,6 +25,11 @@ pub(super) fn hash(text: &str) -> u64 {
     HASHER.hash_one(text)
 }
 
+/// Hash of a text that is the same in all processes (FNV-1a).
+pub(super) fn stable_hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// What was read of a status: conditions and upstream's own fields that are also written here, nothing else.
 ///
 /// Reading it never fails on what a well-formed document says, since anybody may have written it.
@@ -60,7 +65,6 @@ pub struct FieldManagers {
     names: [u32; 3],
 }
 
-#[allow(dead_code, reason = "read by the writer, which comes next")]
 impl ObservedStatus {
     /// The condition of that type.
     pub(super) fn condition(&self, kind: &str) -> Option<&ObservedCondition> {

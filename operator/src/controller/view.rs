@@ -75,6 +75,14 @@ impl<K> StatusView<K> {
         &self.status
     }
 
+    /// Path of the objects of the kind in a namespace.
+    pub(super) fn collection_path(namespace: &str) -> String
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        <Self as kube::Resource>::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty()))
+    }
+
     /// Whether a part of the status was written by this manager of Nuncio's.
     pub fn is_written_by(&self, manager: &str) -> bool {
         self.managers.contains(manager)

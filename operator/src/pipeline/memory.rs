@@ -1,12 +1,15 @@
 //! What Envoy refused, kept in a file beside the stream's socket, so that a restarted control plane does not offer it to
 //! an Envoy that went on serving.
 
-use compiler::Refusal;
+use ahash::AHashMap;
+use compiler::{Change, Refusal};
 use ir::{Kind, ObjectKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// More refusals than this are not kept; they would be found again.
 const ENTRIES: usize = 10_000;
@@ -84,6 +87,31 @@ impl RefusalMemory {
             tracing::warn!(path = %self.path.display(), %error, "cannot keep what Envoy refused");
         }
     }
+}
+
+/// Takes away remembered versions of objects that are not there, or are not the same any more: one that was made anew
+/// under an old name does not inherit what its namesake said. With the first listing every object is in the batch; later
+/// a version comes for an object that is known. (Objects from annotations are in no listing: theirs are not kept.)
+pub(super) fn forget_strangers(changes: &mut Vec<(Change, Instant)>, first: bool) {
+    let retains = |change: &Change| matches!(change, Change::Retained(_, Some(_)));
+    if !changes.iter().any(|(change, _)| retains(change)) {
+        return;
+    }
+    let mut uids: AHashMap<ObjectKey, Option<Arc<str>>> = AHashMap::new();
+    for (change, _) in changes.iter() {
+        match change {
+            Change::Put(object) => _ = uids.insert(object.key.clone(), Some(object.uid.clone())),
+            Change::Gone(key) => _ = uids.insert(key.clone(), None),
+            _ => {}
+        }
+    }
+    changes.retain(|(change, _)| match change {
+        Change::Retained(key, Some(version)) => match uids.get(key) {
+            Some(uid) => uid.as_ref() == Some(&version.uid),
+            None => !first,
+        },
+        _ => true,
+    });
 }
 
 #[cfg(test)]

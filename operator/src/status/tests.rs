@@ -14,6 +14,8 @@ fn fine(kind: Kind) -> Verdict {
         attached: true,
         retained: false,
         problems: Vec::new(),
+        backend: None,
+        certificate: false,
     }
 }
 
@@ -97,7 +99,8 @@ fn backends_are_told_apart_from_ready() {
 #[test]
 fn upstream_fields_stay_filled() {
     let fields = |verdict: &Verdict, certificate| {
-        Value::Object(upstream_fields(verdict, Acknowledgement::Live, certificate)).to_string()
+        let verdict = Verdict { certificate, ..verdict.clone() };
+        Value::Object(upstream_fields(&verdict, Acknowledgement::Live)).to_string()
     };
     assert_eq!(fields(&fine(Kind::Mapping), false), r#"{"state":"Running"}"#);
     let mut bad = with(fine(Kind::Mapping), Effect::Refused, ProblemKind::InvalidValue, "no");

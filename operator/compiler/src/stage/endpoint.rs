@@ -55,6 +55,31 @@ pub fn row(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<Arc<EndpointSet>
     Some(Arc::new(EndpointSet { name: name(key), endpoints: one_family(chosen) }))
 }
 
+/// Row of `readiness`: whether any endpoint of a Service can take traffic, for status alone. It follows [`row`], but for
+/// Services that are addressed by their ClusterIP, too, whose endpoints are nothing to Envoy. A row of its own, so that
+/// an endpoint change wakes no verdict: one Service may carry all Mappings.
+pub fn readiness(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<bool> {
+    db.readiness_users.get(&db.graph, reads, key)?;
+    let (namespace, service, port) = key;
+    let object =
+        db.objects.get(&db.graph, reads, &ObjectKey::new(Kind::Service, namespace.clone(), service.clone()))?;
+    let Body::Service(decoded) = &object.body else { return None };
+    let found = decoded.value.as_ref().ok().filter(|service| service.external_name.is_none())?;
+    let port_names: Vec<&str> = found.ports.iter().filter(|one| one.port == *port).map(|one| &*one.name).collect();
+    let Some(slices) = db.slices_of.get(&db.graph, reads, &(namespace.clone(), service.clone())) else {
+        let known = db.options.endpoint_slices || db.endpoint_users.get(&db.graph, reads, key).is_some();
+        return known.then_some(false);
+    };
+    let usable = |slice_key: &ObjectKey| {
+        let Some(object) = db.objects.get(&db.graph, reads, slice_key) else { return false };
+        let Body::EndpointSlice(decoded) = &object.body else { return false };
+        let Ok(slice) = &decoded.value else { return false };
+        slice.ports.iter().any(|one| one.port.is_some() && port_names.contains(&&*one.name))
+            && slice.endpoints.iter().any(|one| one.ready || one.serving && one.terminating)
+    };
+    Some(slices.iter().any(usable))
+}
+
 /// A dual-stack Service has slices of both families for the same pods; IPv4 is what upstream's clusters use.
 fn one_family(endpoints: BTreeSet<Endpoint>) -> Vec<Endpoint> {
     let has_v4 = endpoints.iter().any(|endpoint| endpoint.address.is_ipv4());

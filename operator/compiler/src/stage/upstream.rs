@@ -4,6 +4,7 @@ use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::Body;
 use crate::parse::{HashOn, ParsedLoadBalancer, ResolverKind};
+use crate::stage::endpoint::EndpointKey;
 use ir::{CircuitBreaker, ClientTls, Cluster, Discovery, DnsFamily, Keepalive, Kind, LoadBalancing, ObjectKey};
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
@@ -166,6 +167,12 @@ impl UpstreamKey {
             let _ = write!(name, "-{:08x}", xxh3_64(format!("{:?}", self.options).as_bytes()) as u32);
         }
         name.into()
+    }
+
+    /// The endpoints of the Service behind it, if it is one.
+    pub fn backend(&self) -> Option<EndpointKey> {
+        let (namespace, name) = self.service.as_ref().filter(|_| self.resolver != ResolverKind::Consul)?;
+        Some((namespace.clone(), name.clone(), self.port))
     }
 
     fn upstream_name(&self) -> String {

@@ -6,7 +6,7 @@ use crate::parse::Parsed;
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::tls::{SdsKey, sds_problems};
 use crate::stage::upstream::Backend;
-use crate::stage::{attach, rule};
+use crate::stage::{attach, endpoint, rule};
 use ir::{Effect, Kind, ObjectKey, Problem, ProblemKind, Verdict};
 use std::sync::Arc;
 
@@ -14,13 +14,15 @@ use std::sync::Arc;
 struct Findings {
     problems: Vec<Problem>,
     attached: bool,
+    backend: Option<Arc<str>>,
+    certificate: bool,
 }
 
 /// Row of `verdicts`.
 pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
     let Some(parsed) = db.parsed.get(&db.graph, reads, key) else { return bearer(db, reads, key) };
     let source = db.source.get(&db.graph, reads, key)?;
-    let mut found = Findings { problems: parsed.problems.clone(), attached: false };
+    let mut found = Findings { problems: parsed.problems.clone(), ..Findings::default() };
     match &parsed.value {
         Some(Parsed::Mapping(_)) => mapping(db, reads, key, &mut found),
         Some(Parsed::Host(_)) => host(db, reads, key, &mut found),
@@ -41,7 +43,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
 }
 
 fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, found: Findings) -> Verdict {
-    let Findings { mut problems, attached } = found;
+    let Findings { mut problems, attached, backend, certificate } = found;
     problems.sort_by(|left, right| {
         (std::cmp::Reverse(left.effect), &left.at, left).cmp(&(std::cmp::Reverse(right.effect), &right.at, right))
     });
@@ -61,6 +63,8 @@ fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, fou
         attached: attached && accepted | retained,
         retained,
         problems,
+        backend,
+        certificate,
     }
 }
 
@@ -74,6 +78,8 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     if refused {
         return;
     }
+    found.backend =
+        rule.upstream.as_ref().and_then(|upstream| upstream.key.backend()).map(|backend| endpoint::name(&backend));
     if let Some(upstream) = &rule.upstream
         && let Some(Backend::Missing) = db.backends.get(&db.graph, reads, upstream)
     {
@@ -100,6 +106,7 @@ fn host(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
         certificate.chain(tls.resolved.validation.iter().map(|key| ("spec.tls.ca_secret", key)))
     });
     let named: Vec<(&str, &SdsKey)> = named.collect();
+    found.certificate = host.tls.as_ref().is_some_and(|tls| tls.resolved.certificate.is_some());
     found.problems.extend(sds_problems(db, reads, key, &named));
     found.attached = db.attachments.get(&db.graph, reads, key).is_some_and(|attached| !attached.chains.is_empty());
     if !found.attached {
@@ -143,7 +150,7 @@ fn bearer(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
         return None;
     }
     let object = db.objects.get(&db.graph, reads, key)?;
-    let found = Findings { problems: declared.problems.clone(), attached: true };
+    let found = Findings { problems: declared.problems.clone(), attached: true, ..Findings::default() };
     Some(Arc::new(verdict(key, object.generation, true, false, found)))
 }
 

@@ -1,0 +1,280 @@
+//! The controller of one kind.
+
+use super::decide::{Decision, Known, Shape, decide};
+use super::wake::Waited;
+use super::writer::{StatusWriter, WriteError, Written};
+use super::{Dirty, StatusView};
+use crate::snapshot::Board;
+use ahash::AHashMap;
+use diag::Metrics;
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+use ir::{Kind, ObjectKey};
+use k8s_openapi::jiff::Timestamp;
+use kube_runtime::controller::{Action, Config, Controller};
+use kube_runtime::reflector::{ObjectRef, Store};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Reconciliations of one kind under way.
+const CONCURRENT: u16 = 8;
+/// How soon the echo of a write is expected; until then the same is not written again.
+const ECHO: Duration = Duration::from_secs(5);
+/// Echoes that may be missing until those that will not come any more are forgotten.
+const ECHOES: usize = 4096;
+/// How often it is tried whether a kind keeps more of a status than it did.
+const PROBE: Duration = Duration::from_secs(20);
+/// First and longest pause after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What all controllers of one leadership share.
+pub(super) struct Shared {
+    pub board: Arc<Board>,
+    pub waited: Arc<Waited>,
+    pub writer: StatusWriter,
+    pub metrics: Arc<Metrics>,
+}
+
+/// A kind, without its type.
+pub(super) trait Target: Send + Sync {
+    fn kind(&self) -> Kind;
+
+    /// Marks these objects of the kind.
+    fn mark(&self, keys: &[ObjectKey]);
+
+    /// Marks all that are there.
+    fn mark_all(&self);
+
+    /// How many keys wait.
+    fn pending(&self) -> usize;
+
+    /// Writes statuses until the future is dropped.
+    fn run(&self, shared: Arc<Shared>) -> BoxFuture<'static, ()>;
+}
+
+/// A kind with its objects.
+pub(super) struct Typed<K: kube::Resource<DynamicType = ()> + 'static> {
+    pub kind: Kind,
+    pub store: Store<StatusView<K>>,
+    pub dirty: Arc<Dirty<K>>,
+}
+
+impl<K: kube::Resource<DynamicType = ()> + 'static> Target for Typed<K> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn mark(&self, keys: &[ObjectKey]) {
+        self.dirty.mark(keys.iter().map(|key| ObjectRef::new(&key.name).within(&key.namespace)));
+    }
+
+    fn mark_all(&self) {
+        mark_all(&self.store, &self.dirty);
+    }
+
+    fn pending(&self) -> usize {
+        self.dirty.len()
+    }
+
+    fn run(&self, shared: Arc<Shared>) -> BoxFuture<'static, ()> {
+        let reconciler = Arc::new(Reconciler {
+            kind: self.kind,
+            store: self.store.clone(),
+            dirty: self.dirty.clone(),
+            shared,
+            memory: Mutex::default(),
+        });
+        let probing = reconciler.clone();
+        // No objects come this way, only keys: errors of a watch would hold up every trigger.
+        let controller = Controller::for_stream(stream::pending(), self.store.clone())
+            .reconcile_on(self.dirty.clone().stream())
+            .with_config(Config::default().concurrency(CONCURRENT));
+        let running = controller.run(
+            |view, reconciler: Arc<Reconciler<K>>| async move { reconciler.reconcile(&view).await },
+            |view, error, reconciler| reconciler.failed(&view, error),
+            reconciler,
+        );
+        // An error here is that of a failed write, which is told where it happens, or an object that is gone.
+        let running = running.for_each(|_| std::future::ready(()));
+        Box::pin(async move {
+            tokio::select! {
+                () = running => {}
+                () = probing.probe() => {}
+            }
+        })
+    }
+}
+
+fn mark_all<K: kube::Resource<DynamicType = ()> + 'static>(store: &Store<StatusView<K>>, dirty: &Dirty<K>) {
+    dirty.mark(store.state().iter().map(|view| ObjectRef::from_obj(&**view)));
+}
+
+struct Reconciler<K: kube::Resource<DynamicType = ()> + 'static> {
+    kind: Kind,
+    store: Store<StatusView<K>>,
+    dirty: Arc<Dirty<K>>,
+    shared: Arc<Shared>,
+    memory: Mutex<Memory>,
+}
+
+/// What one leadership remembers of a kind.
+#[derive(Default)]
+struct Memory {
+    /// Statements that were written and whose echo has not come yet.
+    written: AHashMap<(Box<str>, Box<str>), (u64, Instant)>,
+    failures: AHashMap<(Box<str>, Box<str>), u32>,
+    /// What the kind keeps, if that is not everything, and when that was last found.
+    shape: Option<(Shape, Instant)>,
+    told: Option<Instant>,
+}
+
+impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
+    async fn reconcile(&self, view: &StatusView<K>) -> Result<Action, WriteError> {
+        self.shared.metrics.status_checked();
+        let shape = self.shape();
+        let snapshot = self.shared.board.load();
+        if !snapshot.published {
+            return Ok(Action::await_change());
+        }
+        let key = ObjectKey::new(self.kind, view.namespace(), view.name());
+        let Some(entry) = snapshot.entries.get(&key) else { return self.release(view).await };
+        let acknowledged = snapshot.acknowledgement(entry);
+        let known = Known {
+            verdict: &entry.verdict,
+            acknowledged,
+            backing: snapshot.backing(entry),
+            waited: self.shared.waited.is_over(entry.batch, acknowledged),
+            manager: &self.shared.writer.manager,
+            now: (Instant::now(), Timestamp::now()),
+        };
+        let Decision::Write(wanted) = decide(view, known, shape) else {
+            self.settled(view);
+            return Ok(Action::await_change());
+        };
+        let statement = wanted.statement();
+        if let Some(age) = self.age_of(view, statement)
+            && age < ECHO
+        {
+            return Ok(Action::requeue(ECHO - age));
+        }
+        let written = self.shared.writer.write(view, Some(&wanted)).await?;
+        self.written(view, shape, written, statement)
+    }
+
+    /// An object that this installation does not judge: what it may have written there is taken away, once.
+    async fn release(&self, view: &StatusView<K>) -> Result<Action, WriteError> {
+        if !view.is_written_by(&self.shared.writer.manager) || view.status().is_empty() {
+            self.settled(view);
+            return Ok(Action::await_change());
+        }
+        const NOTHING: u64 = 0;
+        if let Some(age) = self.age_of(view, NOTHING)
+            && age < ECHO
+        {
+            return Ok(Action::requeue(ECHO - age));
+        }
+        let written = self.shared.writer.write(view, None).await?;
+        self.written(view, Shape::Full, written, NOTHING)
+    }
+
+    fn written(
+        &self,
+        view: &StatusView<K>,
+        shape: Shape,
+        written: Written,
+        statement: u64,
+    ) -> Result<Action, WriteError> {
+        let mut memory = self.memory();
+        memory.failures.remove(&name(view));
+        let less = match written {
+            Written::Done => {
+                if memory.written.len() >= ECHOES {
+                    memory.written.retain(|_, (_, at)| at.elapsed() < ECHO);
+                }
+                memory.written.insert(name(view), (statement, Instant::now()));
+                let grown = shape == Shape::Full && statement != 0 && memory.shape.take().is_some();
+                drop(memory);
+                self.shared.metrics.status_written();
+                if grown {
+                    tracing::info!(kind = %self.kind, "the API server keeps conditions of this kind now");
+                    mark_all(&self.store, &self.dirty);
+                }
+                return Ok(Action::await_change());
+            }
+            // Its end, or its successor, will be heard of; if not, it is looked at again.
+            Written::Gone => return Ok(Action::requeue(RETRY.1)),
+            Written::NoConditions => Shape::Fields,
+            Written::NoStatus => Shape::None,
+        };
+        let known = memory.shape.replace((less, Instant::now())).is_some();
+        drop(memory);
+        if !known {
+            let keeps = if less == Shape::Fields { "no conditions" } else { "no status" };
+            tracing::warn!(kind = %self.kind, "the installed definition of this kind keeps {keeps}");
+        }
+        // At once with what is kept.
+        self.dirty.mark((less == Shape::Fields).then(|| ObjectRef::from_obj(view)));
+        Ok(Action::await_change())
+    }
+
+    fn failed(&self, view: &StatusView<K>, error: &WriteError) -> Action {
+        self.shared.metrics.status_failed(error.reason());
+        let mut memory = self.memory();
+        if memory.told.is_none_or(|told| told.elapsed() > RETRY.1) {
+            memory.told = Some(Instant::now());
+            let (namespace, name) = (view.namespace(), view.name());
+            tracing::warn!(kind = %self.kind, namespace, name, %error, "a status could not be written; there may be more");
+        }
+        let failures = memory.failures.entry(name(view)).or_default();
+        *failures = failures.saturating_add(1);
+        let pause = RETRY.0.saturating_mul(1 << (*failures - 1).min(6));
+        Action::requeue(pause.min(RETRY.1))
+    }
+
+    /// Lets one object try now and then whether the kind keeps more than it did: its definition may have been replaced.
+    async fn probe(&self) {
+        loop {
+            tokio::time::sleep(PROBE).await;
+            let less = self.memory().shape.is_some();
+            if less && let Some(view) = self.store.find(|_| true) {
+                self.dirty.mark([ObjectRef::from_obj(&*view)]);
+            }
+        }
+    }
+
+    /// The status is as it should be.
+    fn settled(&self, view: &StatusView<K>) {
+        let mut memory = self.memory();
+        if !memory.written.is_empty() || !memory.failures.is_empty() {
+            memory.written.remove(&name(view));
+            memory.failures.remove(&name(view));
+        }
+    }
+
+    /// How long ago exactly this was written.
+    fn age_of(&self, view: &StatusView<K>, statement: u64) -> Option<Duration> {
+        let (written, at) = *self.memory().written.get(&name(view))?;
+        (written == statement).then(|| at.elapsed())
+    }
+
+    /// What to try with: everything, if that failed long ago.
+    fn shape(&self) -> Shape {
+        let mut memory = self.memory();
+        match &mut memory.shape {
+            None => Shape::Full,
+            Some((_, at)) if at.elapsed() >= PROBE / 2 => {
+                *at = Instant::now();
+                Shape::Full
+            }
+            Some((shape, _)) => *shape,
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name<K>(view: &StatusView<K>) -> (Box<str>, Box<str>) {
+    (view.namespace().into(), view.name().into())
+}
