@@ -198,7 +198,7 @@ tables! {
     /// Endpoint sets.
     endpoints: EndpointKey => Arc<EndpointSet>,
     /// Index: clusters (their hashes) whose traffic goes to these endpoints, streamed or not.
-    readiness_users: EndpointKey => BTreeSet<u64>,
+    readiness_users: EndpointKey => Set<u64>,
     /// Whether any of these endpoints can take traffic; no row when that is not known.
     readiness: EndpointKey => bool,
     /// Index: rows that name an SDS resource.

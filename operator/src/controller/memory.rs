@@ -192,6 +192,10 @@ struct MemoryFeed {
 }
 
 impl Feed for MemoryFeed {
+    fn name(&self) -> String {
+        "what was remembered".into()
+    }
+
     fn wanted(&self, _: &Arc<WantedChanges>) {}
 
     fn stop(&mut self) {
