@@ -3,6 +3,7 @@
 mod apiext;
 pub mod args;
 mod check;
+mod convert;
 mod crds;
 mod dump;
 mod migrate_storage;
@@ -33,6 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::GuardedExec(args) => crate::supervisor::guarded_exec(&args),
         Command::Check(args) => check::run(&args),
         Command::Dump(args) => dump::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Apiext(args) => apiext::run(&args),
         Command::MigrateStorage(args) => migrate_storage::run(&args),
@@ -93,7 +95,8 @@ mod tests {
     #[test]
     fn help_names_what_exists_and_nothing_else() {
         let help = Cli::command().render_long_help().to_string();
-        for name in ["serve", "entrypoint", "check", "dump", "crds", "apiext", "migrate-storage", "version"] {
+        for name in ["serve", "entrypoint", "check", "dump", "convert", "crds", "apiext", "migrate-storage", "version"]
+        {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }
         for name in ["control-plane", "guarded-exec"] {

@@ -28,7 +28,7 @@ const VALUE_CRATES: &[&str] = &[
 const MAY_USE: &[(&str, &[&str])] = &[
     ("ir", &[]),
     ("api", &["k8s-openapi", "kube-core", "kube-derive", "schemars", "serde_ignored", "serde_path_to_error"]),
-    ("compiler", &["api", "ir", "regex-syntax", "x509-parser"]),
+    ("compiler", &["api", "convert", "ir", "regex-syntax", "x509-parser"]),
     ("envoy", &["ir", "xds", "envoy-types", "prost", "prost-reflect", "prost-types"]),
     (
         "xds",

@@ -2,6 +2,7 @@
 
 use crate::parse::Labels;
 use api::{Decoded, Raw, Spec};
+use convert::{Note, Version};
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
 use serde_json::Value;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 pub enum Body {
     /// One of the fourteen kinds.
     Custom(Decoded<Spec>),
-    /// A kind of the group in another API version; nothing is read from it.
+    /// A kind of the group in an API version that it does not have; nothing is read from it.
     OtherVersion(Arc<str>),
     /// A core Service.
     Service(Decoded<api::core::Service>),
@@ -25,6 +26,9 @@ pub enum Body {
     /// A kind that is known only as the bearer of annotations (Ingress).
     Bearer,
 }
+
+/// More notes about a conversion are not kept.
+pub const MAX_NOTES: usize = 20;
 
 /// An object without status, resource version and managed fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +47,8 @@ pub struct Object {
     pub config_annotation: Option<Arc<str>>,
     /// `spec.ambassador_id`, readable even where the rest does not decode; `None` when absent.
     pub ambassador_id: Option<Vec<Arc<str>>>,
+    /// What v3alpha1 has no place for, if it was written in an older version; at most [`MAX_NOTES`].
+    pub left_out: Box<[Note]>,
     /// The rest.
     pub body: Body,
     /// Hash of everything above but generation: tells versions apart where there are no generations.
@@ -115,6 +121,7 @@ impl Object {
             labels: Arc::new(labels),
             config_annotation,
             ambassador_id,
+            left_out: Box::default(),
             body,
             fingerprint,
         }
@@ -152,14 +159,16 @@ impl Object {
             .and_then(|annotations| annotations.get("getambassador.io/config"))
             .and_then(Value::as_str)
             .map(Arc::from);
-        let spec = value.get("spec").unwrap_or(&Value::Null);
+        let older = if kind.is_custom() { upgrade(value) } else { None };
+        let (older, left_out) = older.map_or((None, Vec::new()), |(object, notes)| (Some(object), notes));
+        let spec = older.as_ref().unwrap_or(value).get("spec").unwrap_or(&Value::Null);
         let body = match kind {
             Kind::Service => Body::Service(api::core::Service::decode(value)),
             Kind::EndpointSlice => Body::EndpointSlice(api::core::EndpointSlice::decode(value)),
             Kind::Secret => Body::Secret(api::core::Secret::decode(value)),
             Kind::Namespace => Body::Namespace,
             Kind::Ingress | Kind::IngressClass => Body::Bearer,
-            _ if version != "v3alpha1" => Body::OtherVersion(version.into()),
+            _ if version != "v3alpha1" && older.is_none() => Body::OtherVersion(version.into()),
             _ => Body::Custom(api::decode_kind(kind.name(), spec)),
         };
         let fingerprint = fingerprint(value);
@@ -171,10 +180,29 @@ impl Object {
             labels: Arc::new(labels),
             config_annotation,
             ambassador_id: ambassador_id(spec),
+            left_out: left_out.into(),
             body,
             fingerprint,
         }))
     }
+}
+
+/// What an object of version v1 or v2 is in v3alpha1, by the rules of the conversion webhook; `None` for any other version
+/// and for a kind that does not have it. Only `apiVersion`, `kind` and `spec` are in the result.
+fn upgrade(value: &Value) -> Option<(Value, Vec<Note>)> {
+    let version = Version::of_api_version(value.get("apiVersion")?.as_str()?)?;
+    if version == Version::V3Alpha1 {
+        return None;
+    }
+    let part = |name: &str| Some((name.to_owned(), value.get(name)?.clone()));
+    let object = ["apiVersion", "kind", "spec"].into_iter().filter_map(part).collect();
+    // Nobody will want the old version back.
+    let options = convert::Options { remember_spelling: false, ..convert::Options::default() };
+    let mut converted = convert::convert_with(Value::Object(object), Version::V3Alpha1, options).ok()?;
+    converted.notes.truncate(MAX_NOTES);
+    // A header's name may be of any length.
+    converted.notes.iter_mut().for_each(|note| note.at = note.at.chars().take(api::decode::MAX_PATH).collect());
+    Some((converted.object, converted.notes))
 }
 
 fn kind_group(kind: Kind) -> &'static str {

@@ -19,6 +19,7 @@ Examples:
   nuncio entrypoint                       serve a Kubernetes cluster; what a pod runs without arguments
   nuncio check manifests/                 say what is wrong with manifests, without running anything
   nuncio dump status                      what a running gateway says about every object
+  nuncio convert --to v3alpha1 old.yaml   lift manifests to the newest version
 
 Environment: AMBASSADOR_ID, AMBASSADOR_NAMESPACE, AMBASSADOR_SINGLE_NAMESPACE, AMBASSADOR_ENVOY_BIND_ADDRESS, \
 AMBASSADOR_READY_PORT, AMBASSADOR_DRAIN_TIME, ENVOY_CONCURRENCY, AMBASSADOR_JSON_LOGGING, AES_LOG_LEVEL and \
@@ -43,6 +44,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what a running gateway knows
     Dump(DumpArgs),
+    /// Convert manifests between v1, v2 and v3alpha1
+    Convert(ConvertArgs),
     /// Print the custom resource definitions
     Crds(CrdsArgs),
     /// Convert custom resources between their versions for API servers (HTTPS webhook)
@@ -294,6 +297,60 @@ pub enum DumpWhat {
     Envoy,
     /// Connected Envoys with their last ACK and NACK.
     Clients,
+}
+
+/// Arguments of `convert`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+It is the conversion of the webhook: an object that goes to another version and back is the same again. Where v3alpha1 has no \
+way to say what v1 or v2 says, `spec.v2Spelling` remembers it. Objects of other groups and versions, and documents in which nothing is \
+converted, pass through untouched; comments inside of a converted object are lost. Standard error tells what was changed.
+
+Exit status: 0 everything is converted; 1 an object cannot be, or a document does not parse (it is printed as it was); 2 could not run.
+
+Examples:
+  nuncio convert --to v3alpha1 --for-good --in-place manifests/
+  kubectl get mappings.v2.getambassador.io -A -o yaml | nuncio convert --to v3alpha1 > mappings.yaml
+  nuncio convert --to v2 --output json m.yaml | jq .spec")]
+pub struct ConvertArgs {
+    /// Folders (read recursively: *.yaml, *.yml, *.json) and files, or `-`. Default: standard input
+    #[arg(value_name = "PATH|-")]
+    pub paths: Vec<PathBuf>,
+    /// The version wanted
+    #[arg(long, value_name = "VERSION")]
+    pub to: ConvertVersion,
+    /// Leave out what only helps to convert back: `v2Spelling`, `v2ExplicitTLS`, `v2BoolHeaders` and the like
+    #[arg(long)]
+    pub for_good: bool,
+    /// Rewrite the files in which something changes instead of printing all
+    #[arg(long, short)]
+    pub in_place: bool,
+    /// Form of the output. Default: as it is read
+    #[arg(long, value_name = "FORM", conflicts_with = "in_place")]
+    pub output: Option<ManifestForm>,
+    /// Give v3alpha1 objects the ids that the webhook gives them in v1 and v2, which no old gateway acts on
+    #[arg(long)]
+    pub prefix_ids: bool,
+}
+
+/// A version of the API group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConvertVersion {
+    /// Ambassador 0.x and 1.x.
+    V1,
+    /// Ambassador 1.x.
+    V2,
+    /// Emissary-ingress 2.x and later.
+    V3alpha1,
+}
+
+/// How manifests are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManifestForm {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
 }
 
 /// Arguments of `crds`.

@@ -7,7 +7,7 @@
 //! ```
 
 mod folder;
-mod parse;
+pub(crate) mod parse;
 mod watch;
 
 pub use folder::{Folder, Sources, Update};

@@ -64,6 +64,13 @@ pub fn convert_with(mut object: Value, to: Version, options: Options) -> Result<
     Ok(Converted { object, notes })
 }
 
+/// Takes out of a v3alpha1 object what only says how v1 or v2 spelled it. It means the same without.
+pub fn forget_spelling(object: &mut Value) {
+    if let Some(Value::Object(spec)) = object.get_mut("spec") {
+        spec::forget(spec);
+    }
+}
+
 fn upgrade(kind: Kind, spec: &mut Object, options: Options, notes: &mut Vec<Note>) {
     if options.prefix_ids {
         ids::strip(kind, spec);

@@ -103,7 +103,7 @@ pub(crate) fn upgrade(kind: Kind, spec: &mut Object, notes: &mut Vec<Note>) {
     match kind {
         Kind::Host => host_ids(spec),
         Kind::Mapping => {
-            host::upgrade(spec);
+            host::upgrade(spec, notes);
             headers::upgrade(spec, notes);
             labels::upgrade(spec, notes);
         }
@@ -149,6 +149,15 @@ pub(crate) fn downgrade(kind: Kind, spec: &mut Object, notes: &mut Vec<Note>) {
         Kind::TracingService => custom_tags(spec, "v3CustomTags", notes),
         _ => {}
     }
+}
+
+/// Takes all memory out of a v3alpha1 `spec`, of whatever kind: the fields have the same meaning in each.
+pub(crate) fn forget(spec: &mut Object) {
+    for field in [crate::spelling::FIELD, tls::EXPLICIT] {
+        spec.remove(field);
+    }
+    headers::forget(spec);
+    labels::forget(spec);
 }
 
 fn rename(object: &mut Object, from: &str, to: &str, notes: &mut Vec<Note>) {

@@ -78,13 +78,15 @@ fn judge(object: &Object, limits: &Limits) -> (Option<Parsed>, Vec<Problem>) {
     let decoded = match &object.body {
         Body::Custom(decoded) => decoded,
         Body::OtherVersion(version) => {
-            let detail = format!("version `{version}` is not read yet; write it as `v3alpha1`");
+            let detail = format!("there is no {} of version `{version}`; write it as `v3alpha1`", about.kind.name());
             let effect = if guards(about.kind) { Problem::refused } else { Problem::notice };
             return (None, vec![effect(about, "apiVersion", ProblemKind::UnsupportedVersion, detail)]);
         }
         _ => return (None, Vec::new()),
     };
     let mut problems = parse::unknown_fields(about, decoded);
+    let left_out = object.left_out.iter();
+    problems.extend(left_out.map(|note| Problem::notice(about, &*note.at, ProblemKind::NoEffect, note.detail)));
     match &decoded.value {
         Ok(spec) => {
             let checked = parse::parse(about, spec, limits);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// One document of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     /// Line of its first character, counted from 1.
     pub line: usize,
     /// Its text without the marker.
@@ -14,7 +14,7 @@ pub(super) struct Document<'a> {
 
 /// Why a document gives no objects.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ParseProblem {
+pub(crate) struct ParseProblem {
     /// Line within the file.
     pub line: usize,
     pub kind: ProblemKind,
@@ -22,7 +22,7 @@ pub(super) struct ParseProblem {
 }
 
 /// Cuts YAML text at its `---` lines, which may stand nowhere else in a stream. Documents without content are left out.
-pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
+pub(crate) fn documents(text: &str) -> Vec<Document<'_>> {
     let mut out = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 1, 0);
     let mut push = |from: usize, to: usize, line: usize| {
@@ -47,7 +47,7 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
 }
 
 /// The objects of one document: itself, or the items of a list.
-pub(super) fn values(document: Document<'_>, json: bool) -> Result<Vec<Value>, ParseProblem> {
+pub(crate) fn values(document: Document<'_>, json: bool) -> Result<Vec<Value>, ParseProblem> {
     let value = if json { from_json(document)? } else { from_yaml(document)? };
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
     let is_object = !kind.is_empty() && value.get("apiVersion").is_some_and(Value::is_string);

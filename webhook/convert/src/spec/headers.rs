@@ -82,6 +82,26 @@ pub(super) fn downgrade(spec: &mut Object) {
     }
 }
 
+/// A header that was null says nothing; it goes, too.
+pub(super) fn forget(spec: &mut Object) {
+    for (_, _, memory) in MATCHES {
+        spec.remove(memory);
+    }
+    for field in ADDED {
+        if let Some(Value::Object(headers)) = spec.get_mut(field) {
+            headers.retain(|_, header| *header != json!({REPRESENTATION: "null"}));
+        }
+        for header in values(spec, field) {
+            if let Value::Object(header) = header {
+                header.remove(REPRESENTATION);
+            }
+        }
+    }
+    if let Some(Value::Object(cors)) = spec.get_mut("cors") {
+        cors.remove(COMMA_SEPARATED);
+    }
+}
+
 /// Takes out a memory that does not belong there. One that says no is harmless and stays, so that it is not lost.
 pub(super) fn remove_unless(object: &mut Object, field: &str, harmless: &Value) {
     if object.get(field).is_some_and(|value| value != harmless) {

@@ -5,15 +5,17 @@
 
 use serde_json::Value;
 
-use crate::Object;
+use crate::{Note, Object};
 
 /// The host of a Mapping that an old control plane must not serve.
 const SKIP: &str = "_skip_mapping_with_empty_host_";
 
 const TRUE: Option<&Value> = Some(&Value::Bool(true));
 
-pub(super) fn upgrade(spec: &mut Object) {
-    spec.remove("hostname");
+pub(super) fn upgrade(spec: &mut Object, notes: &mut Vec<Note>) {
+    if spec.remove("hostname").is_some_and(|hostname| !hostname.is_null()) {
+        notes.push(super::unknown("hostname"));
+    }
     if spec.get("host_regex") == TRUE {
         return;
     }

@@ -30,6 +30,17 @@ pub(super) fn downgrade(spec: &mut Object) {
     each_group(spec, |labels| labels.iter_mut().for_each(downgrade_label));
 }
 
+/// Without the memory a label is a fixed value all the same.
+pub(super) fn forget(spec: &mut Object) {
+    each_group(spec, |labels| {
+        for label in labels {
+            if let Some(Value::Object(generic)) = label.get_mut("generic_key") {
+                generic.remove(SHORTHAND);
+            }
+        }
+    });
+}
+
 fn each_group(spec: &mut Object, mut change: impl FnMut(&mut Vec<Value>)) {
     let Some(Value::Object(domains)) = spec.get_mut("labels") else { return };
     let groups = domains.values_mut().filter_map(Value::as_array_mut).flatten();

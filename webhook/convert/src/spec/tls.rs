@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Kind, Object};
 
-const EXPLICIT: &str = "v2ExplicitTLS";
+pub(super) const EXPLICIT: &str = "v2ExplicitTLS";
 
 /// A spelling of `tls` that v3alpha1 has no value for.
 fn recorded(tls: Option<&Value>) -> Option<&'static str> {
