@@ -1,5 +1,6 @@
 //! The control plane process: everything but Envoy. Started by the supervisor, and ends with it.
 
+mod cluster;
 mod lines;
 mod logging;
 
@@ -7,9 +8,8 @@ pub use logging::init as init_logging;
 
 use crate::cli::args::{AdsAddress, ControlArgs, DiagAddress};
 use crate::feed::files::{FileFeed, Folder, Sources};
-use crate::feed::kube::Scope;
 use crate::feed::ports::{PortChooser, taken};
-use crate::feed::{self, Feed, FeedId};
+use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
 use crate::pipeline::{Pipeline, RefusalMemory, Wiring};
 use crate::settings::Environment;
@@ -44,7 +44,8 @@ pub fn run(args: &ControlArgs) -> anyhow::Result<ExitCode> {
 async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut unready = signal(SignalKind::user_defined1())?;
-    let options = environment.options();
+    let mut options = environment.options();
+    options.endpoint_slices = args.kubernetes;
     let mailbox = Arc::new(Mailbox::default());
     let store = Arc::new(Store::new());
     let board = Arc::new(Board::default());
@@ -92,12 +93,19 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     };
     let feed = FileFeed::start(FeedId(0), Folder::new(sources), mailbox.clone())?;
     let mut feeds: Vec<Box<dyn Feed>> = vec![Box::new(feed)];
+    let mut writing = None;
     if args.kubernetes {
-        let config = feed::kube::config().await?;
-        let scope = Scope::new(&options, environment.label_selector(), environment.field_selector());
-        let client = move || Ok(kube::Client::try_from(config)?);
-        let first = FeedId(feeds.len());
-        feeds.extend(feed::kube::start(first, client, scope, environment.expansion(), mailbox.clone(), ())?);
+        let parts = cluster::Parts {
+            environment,
+            options: &options,
+            mailbox: &mailbox,
+            board: &board,
+            metrics: &metrics,
+            parent: args.parent,
+        };
+        let (more, statuses) = cluster::start(FeedId(feeds.len()), parts).await?;
+        feeds.extend(more);
+        writing = Some(statuses);
     }
     let wiring = Wiring {
         options,
@@ -126,6 +134,9 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
         }
     };
     stop.cancel();
+    if let Some(writing) = writing {
+        writing.end().await;
+    }
     mailbox.close();
     if result.is_ok() {
         let _ = tokio::task::spawn_blocking(move || pipeline.join()).await;
