@@ -13,6 +13,7 @@
 
 pub mod cluster;
 pub mod envoy;
+pub mod kat;
 pub mod net;
 pub mod process;
 pub mod quickstart;
