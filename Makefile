@@ -9,10 +9,11 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BENCH ?=
+CORPUS ?=
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench crds cluster cluster-exec cluster-stop
+.PHONY: help build run test check fmt clippy envoy bench corpus crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -43,6 +44,11 @@ envoy: ## install the pinned Envoy into the user's cache and print its path
 
 bench: ## compile and render times in CPU time; BENCH="DIR" measures a directory of manifests
 	$(CARGO) bench --locked --workspace --bench compile -- $(BENCH)
+
+corpus: ## compare with upstream's recorded cases in ../shared, if they are there; CORPUS="--only ip-allow" narrows
+	@$(CARGO) build --locked --workspace --bins
+	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/debug/corpus" \
+		--output "$(TARGET_DIR)/corpus.txt" $(CORPUS)
 
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins

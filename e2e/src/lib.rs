@@ -6,12 +6,15 @@
 //! process     children that do not outlive their parent
 //! sample      the application behind the quickstart, served in process or by the binary `sample-app`
 //! cluster     a real Kubernetes on this machine
+//! kat         upstream's test client and test server
+//! corpus      upstream's recorded cases against Nuncio
 //! quickstart  the sample application and `nuncio serve` over manifests/quickstart
 //! ```
 //!
 //! Nothing that ships depends on this crate.
 
 pub mod cluster;
+pub mod corpus;
 pub mod envoy;
 pub mod kat;
 pub mod net;
