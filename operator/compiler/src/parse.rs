@@ -22,8 +22,8 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
-    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
+    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -158,24 +158,6 @@ pub struct ParsedRedirect {
     pub code: u16,
 }
 
-/// How a load balancer picks by hash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HashOn {
-    /// A cookie.
-    Cookie {
-        /// Its name.
-        name: Arc<str>,
-        /// Its path.
-        path: Option<Arc<str>>,
-        /// Milliseconds it lives; `None`: Envoy does not create it.
-        ttl_ms: Option<u64>,
-    },
-    /// A request header.
-    Header(Arc<str>),
-    /// The client's address.
-    SourceIp,
-}
-
 /// `load_balancer`, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ParsedLoadBalancer {
@@ -269,6 +251,23 @@ pub struct ParsedMapping {
     pub label_domains: Vec<Arc<str>>,
     /// Fingerprint of those fields that are decoded but not rendered yet and that members of one group must share.
     pub unrendered: u64,
+    /// What few Mappings have.
+    pub policies: Option<Box<ParsedPolicies>>,
+}
+
+/// Policies of a Mapping. `None` means that the field was not there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParsedPolicies {
+    /// `retry_policy`
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `cors`
+    pub cors: Option<Arc<CorsPolicy>>,
+    /// `priority`: whether it is `high`
+    pub high_priority: Option<bool>,
+    /// `allow_upgrade`, and what `use_websocket` adds
+    pub upgrades: Option<Arc<[Arc<str>]>>,
+    /// `health_checks`
+    pub health_checks: Arc<[HealthCheck]>,
 }
 
 impl ParsedMapping {
@@ -315,6 +314,7 @@ impl ParsedMapping {
             bypass_auth: false,
             label_domains: Vec::new(),
             unrendered: 0,
+            policies: None,
         }
     }
 }
@@ -506,6 +506,10 @@ pub struct RouteDefaults {
     pub default_label_domain: Arc<str>,
     /// Domains that have default labels.
     pub default_labels: Vec<Arc<str>>,
+    /// `retry_policy`
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `cors`
+    pub cors: Option<Arc<CorsPolicy>>,
     /// A guard of the Module that cannot be enforced (`ip_allow`, `ip_deny`, invalid or not available): every request
     /// is refused. The text names the field.
     pub closed: Option<Arc<str>>,

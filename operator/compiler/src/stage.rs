@@ -9,6 +9,7 @@ pub mod list;
 pub mod listener;
 pub mod parsed;
 pub mod placement;
+pub mod policy;
 pub mod rule;
 pub mod settings;
 pub mod source;

@@ -123,6 +123,7 @@ fn clusters(count: usize) {
             circuit_breakers: vec![],
             keepalive: None,
             load_balancing: LoadBalancing::RoundRobin,
+            health_checks: [].into(),
         };
         rows.clusters.push((name, Some(Arc::new(row))));
     }
@@ -163,6 +164,7 @@ fn group(path: &str, number: usize) -> RouteGroup {
         idle_timeout_ms: None,
         rewrite: Some(PathRewrite::Prefix("/".into())),
         host_rewrite: None,
+        options: None,
     });
     RouteGroup {
         id: format!("{path:0>40}").into(),

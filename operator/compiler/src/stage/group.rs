@@ -3,9 +3,10 @@
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::parse::{HostCondition, Labels};
+use crate::stage::policy::Shared;
 use crate::stage::rule::{self, Rule};
 use crate::stage::upstream::{self, Upstream};
-use ir::{Action, Effect, HeaderEdits, HeaderValue, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
+use ir::{Action, Effect, HeaderEdits, HeaderValue, Mirror, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,13 +72,27 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
     let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.mapping.shadow).collect();
     ordinary.sort_by(|left, right| load_order(left.key, right.key));
     let mut routes = shares(&ordinary, &mut problems);
+    let shared =
+        (ordinary.len() > 1).then(|| Shared::of(db, reads, &first_rule, ordinary.iter().map(|member| member.rule)));
+    let shadow = members.iter().find(|member| member.rule.mapping.shadow);
+    let mirror = shadow.and_then(|member| mirror(db, reads, member));
     for (route, member) in routes.iter_mut().zip(by_emission(&ordinary)) {
         if let (Action::Forward(forward), Some(upstream)) = (&mut route.action, &member.rule.upstream) {
             forward.cluster = upstream::cluster_name(db, reads, upstream);
+            shared.iter().for_each(|shared| shared.apply(forward));
+            if mirror.is_some() {
+                forward.options.get_or_insert_default().mirror = mirror.clone();
+            }
         }
     }
-    let mut upstreams = Vec::with_capacity(ordinary.len());
-    upstreams.extend(ordinary.iter().filter_map(|member| member.rule.upstream.clone()));
+    // A copy needs something that it is copied from.
+    let used = members.iter().filter(|member| !(member.rule.mapping.shadow && routes.is_empty()));
+    let mut upstreams = Vec::with_capacity(members.len());
+    upstreams.extend(used.filter_map(|member| member.rule.upstream.clone()));
+    if let Some(shadow) = shadow.filter(|_| routes.is_empty()) {
+        let detail = "no other Mapping has this route, so there is nothing to copy";
+        problems.push(Problem::notice(shadow.key, "spec.shadow", ProblemKind::NoEffect, detail));
+    }
     let group = (!routes.is_empty()).then(|| {
         let matches = rule::matches_of(&first_rule.mapping);
         Arc::new(RouteGroup { id: id.clone(), order, matches, headers: merged_headers(&ordinary), routes })
@@ -91,6 +106,13 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
         upstreams,
         problems,
     }))
+}
+
+/// Where the group's shadow gets its copies; its weight is the share of the requests.
+fn mirror(db: &Db, reads: &Reads, shadow: &Member) -> Option<Mirror> {
+    let upstream = shadow.rule.upstream.as_ref()?;
+    let cluster = upstream::cluster_name(db, reads, upstream);
+    Some(Mirror { cluster, percent: shadow.rule.mapping.weight.unwrap_or(100) })
 }
 
 /// Upstream's order of objects: by `<name>.<namespace>`.

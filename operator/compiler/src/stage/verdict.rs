@@ -89,9 +89,12 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
         };
         found.problems.push(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail));
     }
-    found.attached = rule.mapping.shadow
-        || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
-    if !found.attached {
+    let placed = db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
+    // A shadow lives on the routes of the others in its group.
+    let lives = !rule.mapping.shadow
+        || db.groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.group.is_some());
+    found.attached = placed && lives;
+    if !placed {
         let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
         found.problems.push(Problem::notice(key, "spec.hostname", ProblemKind::NoMatchingHost, detail));
     }
