@@ -44,7 +44,9 @@ pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<
         Spec::Mapping(spec) => mapping::mapping(spec, limits, &mut report).map(Arc::new).map(Parsed::Mapping),
         Spec::Module(spec) => Some(module::module(about, spec, limits, &mut report)),
         Spec::RateLimitService(spec) => Some(services::rate_limit(spec, &mut report)),
-        Spec::TcpMapping(spec) => Some(tcp_mapping::tcp_mapping(spec, &mut report)),
+        Spec::TcpMapping(spec) => {
+            tcp_mapping::tcp_mapping(spec, &mut report).map(Arc::new).map(Parsed::TcpMapping)
+        }
         Spec::TlsContext(spec) => Some(Parsed::TlsContext(Arc::new(tls_context::tls_context(spec, &mut report)))),
         Spec::TracingService(spec) => Some(services::tracing(spec, &mut report)),
     };
@@ -93,6 +95,8 @@ pub enum Parsed {
     Listener(Arc<ParsedListener>),
     /// A TLSContext.
     TlsContext(Arc<ParsedTlsContext>),
+    /// A TCPMapping.
+    TcpMapping(Arc<ParsedTcpMapping>),
     /// A Module named `ambassador`.
     Module(Arc<ParsedModule>),
     /// A KubernetesServiceResolver, KubernetesEndpointResolver or ConsulResolver.
@@ -317,6 +321,22 @@ impl ParsedMapping {
             policies: None,
         }
     }
+}
+
+/// A TCPMapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedTcpMapping {
+    /// `port`
+    pub port: u16,
+    /// `address`
+    pub address: Option<Arc<str>>,
+    /// `host`: a server name, `*.suffix` or `*`. Without it all connections of the port are meant, as they come.
+    pub host: Option<Arc<str>>,
+    /// `idle_timeout_ms`
+    pub idle_timeout_ms: Option<u64>,
+    /// Service, resolver, TLS, weight and settings of the cluster: what it has in common with a Mapping. The rest
+    /// of this Mapping says nothing.
+    pub destination: ParsedMapping,
 }
 
 /// What a Host does with clear text.

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod rule;
 pub mod settings;
 pub mod source;
+pub mod tcp;
 pub mod tls;
 pub mod upstream;
 pub mod verdict;

@@ -79,10 +79,6 @@ pub fn listener(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListen
         (false, true) => format!("ingress_tls_{port}").into(),
         (false, false) => format!("ingress_tcp_{port}").into(),
     };
-    if !http {
-        let detail = "the stack has no HTTP, and TCP routes are not supported yet: the port is not opened";
-        report.degrade("protocol", ProblemKind::NotSupported, detail);
-    }
     Some(ParsedListener {
         port,
         http,

@@ -178,7 +178,8 @@ pub fn closed_problem(db: &Db, reads: &Reads, key: &ObjectKey, rule: &Rule) -> O
     Some(Problem::degraded(key, "", ProblemKind::NotSupported, detail))
 }
 
-fn upstream(
+/// The settings of the cluster that a Mapping names.
+pub fn upstream(
     db: &Db,
     reads: &Reads,
     key: &ObjectKey,

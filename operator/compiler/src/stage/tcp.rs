@@ -2,9 +2,9 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::parse::{Parsed, ParsedTcpMapping};
+use crate::parse::{Parsed, ParsedTcpMapping, ResolverKind};
 use crate::stage::attach::ChainKey;
-use crate::stage::group::percentages;
+use crate::stage::group::{load_order, percentages};
 use crate::stage::host::HostRow;
 use crate::stage::rule;
 use crate::stage::tls::ResolvedTls;
@@ -55,7 +55,9 @@ pub fn rule(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<TcpRule>> {
     let defaults = db.route_defaults(reads);
     let mut settings = rule::upstream(db, reads, key, &parsed.destination, &defaults, &mut problems);
     // A load balancer is no setting of TCPMappings, and the Module's is for requests.
-    settings.options.endpoints |= settings.load_balancer.take().is_some() && settings.streams();
+    if settings.load_balancer.take().is_some() {
+        settings.options.endpoints = settings.resolver == ResolverKind::Endpoint;
+    }
     let address = parsed.address.clone().unwrap_or_else(|| db.options.bind_address.clone());
     let bind = (address, parsed.port);
     let host = parsed.host.as_deref();
@@ -90,7 +92,7 @@ pub fn group(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<TcpGroupRow>> 
             false
         }
     });
-    members.sort_by(|left, right| rule::load_order(left.0, right.0));
+    members.sort_by(|left, right| load_order(left.0, right.0));
     let keys: Vec<&ObjectKey> = members.iter().map(|(key, _)| *key).collect();
     let place = place(db, reads, &keys, first, &mut problems);
     let chain = place.and_then(|place| {

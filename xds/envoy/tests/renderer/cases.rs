@@ -25,6 +25,7 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("listener-settings", listener_settings()),
         ("json-access-log", json_access_log()),
         ("quic", quic()),
+        ("tcp", tcp()),
     ]
 }
 
@@ -516,4 +517,32 @@ fn quic() -> RowChanges {
     front.bind.udp = true;
     let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];
     Rows::default().listener(front).table(table(routes, closed)).secret("default/cert", certificate()).0
+}
+
+fn tcp() -> RowChanges {
+    let chain = |name: &str, matches, tls, clusters: &[(&str, u32)], idle_timeout_ms| Chain {
+        name: name.into(),
+        matches,
+        tls,
+        body: ChainBody::Tcp(Arc::new(TcpProxy {
+            stat_prefix: "ingress_tls_9000".into(),
+            clusters: clusters.iter().map(|(name, weight)| (Arc::from(*name), *weight)).collect(),
+            idle_timeout_ms,
+        })),
+    };
+    let tls = ServerTls { certificate: Some("default/cert".into()), ..Default::default() };
+    let named = ChainMatch::Tls(vec!["db.example.com".into()]);
+    let split = chain("tcp:db.example.com", named, Some(tls), &[("a", 10), ("b", 90)], Some(0));
+    let mut front = listener(
+        "listener-127.0.0.1-9000",
+        9000,
+        vec![chain("tcp", ChainMatch::Rest, None, &[("a", 100)], None), split],
+    );
+    front.filters = vec![ListenerFilter::TlsInspector];
+    Rows::default()
+        .listener(front)
+        .cluster(cluster("a"))
+        .cluster(cluster("b"))
+        .secret("default/cert", certificate())
+        .0
 }
