@@ -187,3 +187,27 @@ fn members_that_differ_are_refused_and_hurt_nobody() {
     let refused = verdict(&compiler, Kind::TCPMapping, "b");
     assert!(refused.problems.iter().any(|problem| problem.effect == Effect::Refused && problem.at == "spec.circuit_breakers"));
 }
+
+#[test]
+fn http3_stands_beside_tls_and_is_advertised_there() {
+    let mut quic = listener("quic", 8443, "HTTPS", "XFP");
+    quic["spec"].as_object_mut().unwrap().remove("protocol");
+    quic["spec"]["protocolStack"] = json!(["TLS", "HTTP", "UDP"]);
+    let mut values = vec![
+        listener("l", 8443, "HTTPS", "XFP"),
+        listener("other", 8080, "HTTPS", "XFP"),
+        host("web", json!({ "hostname": "web.test", "tlsSecret": { "name": "web" } })),
+        mapping("m", json!({})),
+    ];
+    let advertised = |mirror: &Mirror| -> Vec<String> {
+        mirror.tables.values().filter(|table| table.advertises_http3).map(|table| table.name.to_string()).collect()
+    };
+    assert!(advertised(&compiled(&values).1).is_empty());
+    values.push(quic);
+    let (compiler, mirror) = compiled(&values);
+    assert_eq!(advertised(&mirror), ["default/l/cleartext", "default/l/default/web"]);
+    let quic = &mirror.listeners["default/quic"];
+    assert!(quic.bind.udp && quic.filters.is_empty());
+    assert_eq!(quic.chains.iter().map(|chain| &*chain.name).collect::<Vec<_>>(), ["default/web"]);
+    assert!(verdict(&compiler, Kind::Listener, "quic").attached);
+}

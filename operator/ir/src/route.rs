@@ -313,4 +313,6 @@ pub struct RouteTable {
     pub name: Arc<str>,
     /// Virtual hosts, ordered by name.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Answers say that HTTP/3 is spoken as well.
+    pub advertises_http3: bool,
 }

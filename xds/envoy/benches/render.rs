@@ -195,7 +195,7 @@ fn edit_bucket(list: &mut RouteList, at: usize, number: usize) {
 fn table(name: &str, list: &ListId) -> (Arc<str>, Row<RouteTable>) {
     let body = VirtualHostBody::Routes(list.clone());
     let host = VirtualHost { name: "*".into(), domains: vec!["*".into()], body };
-    (name.into(), Some(Arc::new(RouteTable { name: name.into(), virtual_hosts: vec![host] })))
+    (name.into(), Some(Arc::new(RouteTable { name: name.into(), virtual_hosts: vec![host], advertises_http3: false })))
 }
 
 fn report(what: &str, cost: Duration, delta: &Delta) {

@@ -180,7 +180,7 @@ fn tcp_proxy(proxy: &ir::TcpProxy) -> listener::Filter {
 }
 
 fn transport_socket(tls: &ServerTls, quic: bool) -> core::TransportSocket {
-    let context = server_context(tls);
+    let context = server_context(tls, quic);
     let (name, config): (_, Any) = match quic {
         false => ("envoy.transport_sockets.tls", pack_any(context)),
         true => (
@@ -194,12 +194,13 @@ fn transport_socket(tls: &ServerTls, quic: bool) -> core::TransportSocket {
     }
 }
 
-fn server_context(tls: &ServerTls) -> DownstreamTlsContext {
+/// The settings of a server. QUIC negotiates HTTP/3 and nothing else: the protocols named for TCP would fail there.
+fn server_context(tls: &ServerTls, quic: bool) -> DownstreamTlsContext {
     let none = Arc::from(NO_CERTIFICATE);
     let options = TlsOptions {
         certificate: Some(tls.certificate.as_ref().unwrap_or(&none)),
         validation: tls.validation.as_ref(),
-        alpn: &tls.alpn,
+        alpn: if quic { &[] } else { &tls.alpn },
         min_version: tls.min_version,
         max_version: tls.max_version,
         cipher_suites: &tls.cipher_suites,

@@ -196,6 +196,12 @@ fn health_checks(checks: &[HealthCheckSpec], limits: &Limits, report: &mut Repor
 }
 
 fn http_probe(field: &str, http: &HttpHealthCheck, limits: &Limits, report: &mut Report) -> Option<HealthProbe> {
+    let path = &http.path;
+    let usable = !path.is_empty() && path.len() <= limits::PATH && !path.chars().any(char::is_control);
+    if !usable {
+        let detail = format!("{} is empty, too long, or has control characters", quote(path));
+        report.degrade(&format!("{field}.path"), ProblemKind::InvalidValue, detail);
+    }
     let added = http.add_request_headers.iter().flatten();
     let added: Vec<_> = added.map(|(name, header)| (name, header.value.as_deref(), header.append)).collect();
     let add_headers =
@@ -214,13 +220,8 @@ fn http_probe(field: &str, http: &HttpHealthCheck, limits: &Limits, report: &mut
         }
     }
     let host = report.label(&format!("{field}.hostname"), http.hostname.as_ref(), limits::HOSTNAME_AND_PORT);
-    let path = &http.path;
-    if path.is_empty() || path.len() > limits::PATH || path.chars().any(char::is_control) {
-        let detail = format!("{} is empty, too long, or has control characters", quote(path));
-        report.degrade(&format!("{field}.path"), ProblemKind::InvalidValue, detail);
-        return None;
-    }
-    Some(HealthProbe::Http { path: path.as_str().into(), host, add_headers, remove_headers, expected })
+    let path = path.as_str().into();
+    usable.then_some(HealthProbe::Http { path, host, add_headers, remove_headers, expected })
 }
 
 fn labels(spec: &MappingSpec, report: &mut Report) {

@@ -515,8 +515,21 @@ fn quic() -> RowChanges {
     let mut front =
         listener("default/quic", 8443, vec![tls_chain("default/h", "a.example.com", "default/cert", routes)]);
     front.bind.udp = true;
-    let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];
-    Rows::default().listener(front).table(table(routes, closed)).secret("default/cert", certificate()).0
+    // The ALPN of TCP does not count here.
+    let mut chain = (*front.chains[0]).clone();
+    chain.tls.as_mut().unwrap().alpn = vec!["h2".into()];
+    front.chains = vec![chain.into()];
+    let closed = || vec![host("*", VirtualHostBody::Closed { status: 404 })];
+    let beside = "default/tcp/default/h";
+    let tcp = listener("default/tcp", 8443, vec![tls_chain("default/h", "a.example.com", "default/cert", beside)]);
+    let advertised = RouteTable { advertises_http3: true, ..table(beside, closed()) };
+    Rows::default()
+        .listener(front)
+        .listener(tcp)
+        .table(table(routes, closed()))
+        .table(advertised)
+        .secret("default/cert", certificate())
+        .0
 }
 
 fn tcp() -> RowChanges {

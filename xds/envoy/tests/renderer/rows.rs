@@ -74,7 +74,7 @@ pub fn host(domain: &str, body: VirtualHostBody) -> VirtualHost {
 }
 
 pub fn table(name: &str, virtual_hosts: Vec<VirtualHost>) -> RouteTable {
-    RouteTable { name: name.into(), virtual_hosts }
+    RouteTable { name: name.into(), virtual_hosts, advertises_http3: false }
 }
 
 pub fn http() -> HttpSettings {
