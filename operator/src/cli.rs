@@ -4,8 +4,10 @@ mod apiext;
 pub mod args;
 mod check;
 mod crds;
+mod diff;
 mod dump;
 mod migrate_storage;
+mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -32,6 +34,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::ControlPlane(args) => crate::control::run(&args),
         Command::GuardedExec(args) => crate::supervisor::guarded_exec(&args),
         Command::Check(args) => check::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Apiext(args) => apiext::run(&args),
@@ -93,7 +97,9 @@ mod tests {
     #[test]
     fn help_names_what_exists_and_nothing_else() {
         let help = Cli::command().render_long_help().to_string();
-        for name in ["serve", "entrypoint", "check", "dump", "crds", "apiext", "migrate-storage", "version"] {
+        for name in
+            ["serve", "entrypoint", "check", "why", "diff", "dump", "crds", "apiext", "migrate-storage", "version"]
+        {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }
         for name in ["control-plane", "guarded-exec"] {

@@ -1,6 +1,6 @@
 use crate::parse::tests::{brief, judge_as, table, value, with};
 use crate::parse::{HostCondition, Limits, Parsed, ParsedLoadBalancer, ParsedMapping};
-use ir::{HeaderValue, Kind, LoadBalancing, NamedMatch, PathMatch, RedirectPath, TextMatch};
+use ir::{HashOn, HeaderValue, Kind, LoadBalancing, NamedMatch, PathMatch, RedirectPath, TextMatch};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
