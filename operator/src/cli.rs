@@ -5,8 +5,10 @@ pub mod args;
 mod check;
 mod convert;
 mod crds;
+mod diff;
 mod dump;
 mod migrate_storage;
+mod why;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
@@ -33,6 +35,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::ControlPlane(args) => crate::control::run(&args),
         Command::GuardedExec(args) => crate::supervisor::guarded_exec(&args),
         Command::Check(args) => check::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Crds(args) => crds::run(&args),
@@ -95,7 +99,19 @@ mod tests {
     #[test]
     fn help_names_what_exists_and_nothing_else() {
         let help = Cli::command().render_long_help().to_string();
-        for name in ["serve", "entrypoint", "check", "dump", "convert", "crds", "apiext", "migrate-storage", "version"]
+        for name in [
+            "serve",
+            "entrypoint",
+            "check",
+            "why",
+            "diff",
+            "dump",
+            "convert",
+            "crds",
+            "apiext",
+            "migrate-storage",
+            "version",
+        ]
         {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }

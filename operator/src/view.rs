@@ -150,7 +150,7 @@ fn hosts(snapshot: &Snapshot) -> Vec<HostReport> {
     let mut hosts = Vec::new();
     for (_, listener) in snapshot.listeners.iter() {
         for chain in &listener.chains {
-            let ChainBody::Http { table } = &chain.body;
+            let ChainBody::Http { table } = &chain.body else { continue };
             let Some(row) = snapshot.tables.get(table) else { continue };
             for host in &row.virtual_hosts {
                 let (answer, routes) = answer(&host.body, snapshot);

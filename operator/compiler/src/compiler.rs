@@ -10,7 +10,7 @@ use crate::stage::list::ListState;
 use crate::stage::placement::ListClass;
 use crate::stage::settings::Slice;
 use crate::stage::{
-    attach, endpoint, group, host, listener, parsed, placement, rule, settings, source, tls, upstream, verdict,
+    attach, endpoint, group, host, listener, parsed, placement, rule, settings, source, tcp, tls, upstream, verdict,
 };
 use ahash::AHashMap;
 use ir::{Kind, ListId, ObjectKey, ProtoVariant, RouteGroup, RowChanges, Verdict};
@@ -203,6 +203,9 @@ impl Compiler {
         for (key, old) in pass!(self, batch, rules, rule::row) {
             index::rule(&mut self.db, &key, old);
         }
+        for (key, old) in pass!(self, batch, tcp_rules, tcp::rule) {
+            index::tcp_rule(&mut self.db, &key, old);
+        }
         for (id, old) in pass!(self, batch, groups, group::row) {
             index::group(&mut self.db, &id, old);
             batch.groups.insert(id);
@@ -258,8 +261,11 @@ impl Compiler {
         for class in std::mem::take(&mut batch.lists) {
             self.list(batch, &class);
         }
+        for (id, old) in pass!(self, batch, tcp_groups, tcp::group) {
+            index::tcp_group(&mut self.db, &id, old);
+        }
         for (key, _) in pass!(self, batch, listeners, listener::row) {
-            batch.rows.listeners.insert(key.path().into(), key);
+            batch.rows.listeners.insert(tcp::listener_name(&key), key);
         }
     }
 
@@ -410,7 +416,7 @@ impl Compiler {
         users
     }
 
-    /// A Listener and the Hosts on it, by the name of the Envoy listener.
+    /// A Listener with the Hosts and TCPMappings on it, by the name of the Envoy listener.
     pub fn objects_of_listener(&self, name: &str) -> Vec<ObjectKey> {
         let Some((key, _)) = self.db.listeners.iter().find(|(_, row)| *row.name == *name) else { return Vec::new() };
         let mut objects: Vec<ObjectKey> = self
@@ -420,7 +426,10 @@ impl Compiler {
             .filter(|(_, attached)| attached.chains.iter().any(|chain| chain.0 == key))
             .map(|(host, _)| host)
             .collect();
-        objects.push(key);
+        let bind = self.db.listeners.peek(&key).map(|row| (row.bind.address.clone(), row.bind.port));
+        let groups = bind.and_then(|bind| self.db.tcp_chains.peek(&bind)).into_iter().flatten();
+        objects.extend(groups.filter_map(|id| self.db.members.peek(id)).flatten().cloned());
+        objects.extend((!key.namespace.is_empty()).then_some(key));
         objects.sort();
         objects
     }

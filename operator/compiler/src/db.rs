@@ -15,6 +15,7 @@ use crate::stage::placement::{ClassRow, ListClass};
 use crate::stage::rule::Rule;
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::source::{Declared, Source};
+use crate::stage::tcp::{TcpBind, TcpGroupRow, TcpRule};
 use crate::stage::tls::{ContextRow, SdsKey, SdsRow};
 use crate::stage::upstream::{Backend, Upstream};
 use ahash::AHashMap;
@@ -145,11 +146,13 @@ tables! {
     domains: DomainKey => ObjectKey,
     /// Mappings with all defaults.
     rules: ObjectKey => Arc<Rule>,
+    /// TCPMappings with all defaults.
+    tcp_rules: ObjectKey => Arc<TcpRule>,
     /// Index: Mappings that name a cluster; nobody reads it, it feeds the next one.
     upstream_claims: Arc<Upstream> => Set<ObjectKey>,
     /// Index: clusters (their hashes) by name, smallest first.
     cluster_names: Arc<str> => Set<u64>,
-    /// Index: Mappings of a group.
+    /// Index: Mappings, or TCPMappings, of a group.
     members: Arc<str> => Set<ObjectKey>,
     /// Route groups.
     groups: Arc<str> => Arc<GroupRow>,
@@ -185,6 +188,10 @@ tables! {
     list_users: ListId => Set<ChainId>,
     /// Route lists in use.
     route_lists: ListId => Arc<RouteList>,
+    /// Groups of TCPMappings, with their chains.
+    tcp_groups: Arc<str> => Arc<TcpGroupRow>,
+    /// Index: groups of TCPMappings with a chain, by what they listen on.
+    tcp_chains: TcpBind => Set<Arc<str>>,
     /// Envoy listeners.
     listeners: ObjectKey => Arc<ListenerRow>,
     /// Index: groups that need a cluster.

@@ -12,6 +12,7 @@ use crate::stage::parsed::ParsedRow;
 use crate::stage::placement::{ClassRow, selector_terms};
 use crate::stage::rule::Rule;
 use crate::stage::source::Declared;
+use crate::stage::tcp::{TcpBind, TcpGroupRow, TcpRule, made_listener};
 use crate::stage::tls::{ContextRow, SdsKey};
 use crate::stage::upstream::Upstream;
 use ir::{Cluster, Discovery, GlobShape, Kind, ListId, ObjectKey, RouteTable, VirtualHostBody};
@@ -48,6 +49,7 @@ pub(crate) fn parsed(db: &mut Db, key: &ObjectKey, old: Option<Arc<ParsedRow>>) 
     }
     match key.kind {
         Kind::Mapping => db.rules.mark(graph, key),
+        Kind::TCPMapping => db.tcp_rules.mark(graph, key),
         Kind::Host => db.hosts.mark(graph, key),
         Kind::TLSContext => {
             let entry = |row: &Option<Arc<ParsedRow>>| {
@@ -167,7 +169,46 @@ pub(crate) fn rule(db: &mut Db, key: &ObjectKey, old: Option<Arc<Rule>>) {
         }
     }
     let upstream = |rule: Option<Arc<Rule>>| rule.and_then(|rule| rule.upstream.clone());
-    let (old, new) = (upstream(old), upstream(new));
+    claim_upstream(db, key, upstream(old), upstream(new));
+}
+
+pub(crate) fn tcp_rule(db: &mut Db, key: &ObjectKey, old: Option<Arc<TcpRule>>) {
+    let new = db.tcp_rules.peek(key).cloned();
+    let graph = &db.graph;
+    let group = |rule: &Option<Arc<TcpRule>>| rule.as_ref().map(|rule| rule.group.clone());
+    let (old_group, new_group) = (group(&old), group(&new));
+    if let Some(id) = old_group.filter(|id| Some(id) != new_group.as_ref()) {
+        db.members.remove(graph, &id, key);
+        db.tcp_groups.mark(graph, &id);
+    }
+    if let Some(id) = new_group {
+        db.members.insert(graph, &id, key.clone());
+        db.tcp_groups.mark(graph, &id);
+    }
+    let upstream = |rule: Option<Arc<TcpRule>>| rule.map(|rule| rule.upstream.clone());
+    claim_upstream(db, key, upstream(old), upstream(new));
+}
+
+pub(crate) fn tcp_group(db: &mut Db, id: &Arc<str>, old: Option<Arc<TcpGroupRow>>) {
+    let new = db.tcp_groups.peek(id).cloned();
+    let bind = |row: &Option<Arc<TcpGroupRow>>| row.as_ref().filter(|row| row.chain.is_some()).map(|row| row.bind.clone());
+    let (before, after) = (bind(&old), bind(&new));
+    let entry = |bind: &Option<TcpBind>| bind.clone().map(|bind| (bind, id.clone())).into_iter();
+    db.tcp_chains.update(&db.graph, entry(&before), entry(&after));
+    for bind in [before, after].into_iter().flatten() {
+        db.listeners.mark(&db.graph, &made_listener(&bind));
+    }
+    let upstreams = |row: &Option<Arc<TcpGroupRow>>| row.as_ref().map(|row| row.upstreams.clone()).unwrap_or_default();
+    use_upstreams(db, id, &upstreams(&old), &upstreams(&new));
+    let problems = |row: &Option<Arc<TcpGroupRow>>| -> Vec<(ObjectKey, (Arc<str>, ir::Problem))> {
+        let problems = row.iter().flat_map(|row| row.problems.iter());
+        problems.map(|problem| (problem.about.clone(), (id.clone(), problem.clone()))).collect()
+    };
+    db.group_problems.update(&db.graph, problems(&old).into_iter(), problems(&new).into_iter());
+}
+
+fn claim_upstream(db: &mut Db, key: &ObjectKey, old: Option<Arc<Upstream>>, new: Option<Arc<Upstream>>) {
+    let graph = &db.graph;
     if old != new {
         if let Some(upstream) = old {
             db.upstream_claims.remove(graph, &upstream, key);
@@ -217,6 +258,18 @@ pub(crate) fn group(db: &mut Db, id: &Arc<str>, old: Option<Arc<GroupRow>>) {
     let empty: Vec<Arc<Upstream>> = Vec::new();
     let before = old.as_ref().map_or(&empty, |row| &row.upstreams);
     let after = new.as_ref().map_or(&empty, |row| &row.upstreams);
+    use_upstreams(db, id, before, after);
+    let graph = &db.graph;
+    let problems = |row: &Option<Arc<GroupRow>>| -> Vec<(ObjectKey, (Arc<str>, ir::Problem))> {
+        let problems = row.iter().flat_map(|row| row.problems.iter());
+        problems.map(|problem| (problem.about.clone(), (id.clone(), problem.clone()))).collect()
+    };
+    db.group_problems.update(graph, problems(&old).into_iter(), problems(&new).into_iter());
+    db.placements.mark(graph, id);
+}
+
+fn use_upstreams(db: &mut Db, id: &Arc<str>, before: &[Arc<Upstream>], after: &[Arc<Upstream>]) {
+    let graph = &db.graph;
     for upstream in before.iter().filter(|upstream| !after.contains(upstream)) {
         db.upstream_users.remove(graph, upstream, id);
         db.upstreams.mark(graph, upstream);
@@ -227,12 +280,6 @@ pub(crate) fn group(db: &mut Db, id: &Arc<str>, old: Option<Arc<GroupRow>>) {
         db.upstreams.mark(graph, upstream);
         db.backends.mark(graph, upstream);
     }
-    let problems = |row: &Option<Arc<GroupRow>>| -> Vec<(ObjectKey, (Arc<str>, ir::Problem))> {
-        let problems = row.iter().flat_map(|row| row.problems.iter());
-        problems.map(|problem| (problem.about.clone(), (id.clone(), problem.clone()))).collect()
-    };
-    db.group_problems.update(graph, problems(&old).into_iter(), problems(&new).into_iter());
-    db.placements.mark(graph, id);
 }
 
 fn move_glob(db: &mut Db, id: &Arc<str>, old: Option<Arc<str>>, new: Option<Arc<str>>) {

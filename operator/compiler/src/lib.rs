@@ -11,12 +11,14 @@
 //! db, index                 the tables, and what a changed row moves
 //! stage                     the rows
 //! compiler                  one batch
+//! explain                   which Mapping answers a request, and why the others do not
 //! ```
 
 mod change;
 pub mod check;
 mod compiler;
 mod db;
+pub mod explain;
 mod incr;
 mod index;
 mod object;

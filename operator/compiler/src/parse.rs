@@ -22,8 +22,8 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, HeaderValue, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
-    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
+    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -44,7 +44,9 @@ pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<
         Spec::Mapping(spec) => mapping::mapping(spec, limits, &mut report).map(Arc::new).map(Parsed::Mapping),
         Spec::Module(spec) => Some(module::module(about, spec, limits, &mut report)),
         Spec::RateLimitService(spec) => Some(services::rate_limit(spec, &mut report)),
-        Spec::TcpMapping(spec) => Some(tcp_mapping::tcp_mapping(spec, &mut report)),
+        Spec::TcpMapping(spec) => {
+            tcp_mapping::tcp_mapping(spec, &mut report).map(Arc::new).map(Parsed::TcpMapping)
+        }
         Spec::TlsContext(spec) => Some(Parsed::TlsContext(Arc::new(tls_context::tls_context(spec, &mut report)))),
         Spec::TracingService(spec) => Some(services::tracing(spec, &mut report)),
     };
@@ -93,6 +95,8 @@ pub enum Parsed {
     Listener(Arc<ParsedListener>),
     /// A TLSContext.
     TlsContext(Arc<ParsedTlsContext>),
+    /// A TCPMapping.
+    TcpMapping(Arc<ParsedTcpMapping>),
     /// A Module named `ambassador`.
     Module(Arc<ParsedModule>),
     /// A KubernetesServiceResolver, KubernetesEndpointResolver or ConsulResolver.
@@ -156,24 +160,6 @@ pub struct ParsedRedirect {
     pub path: Option<RedirectPath>,
     /// 301 by default.
     pub code: u16,
-}
-
-/// How a load balancer picks by hash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum HashOn {
-    /// A cookie.
-    Cookie {
-        /// Its name.
-        name: Arc<str>,
-        /// Its path.
-        path: Option<Arc<str>>,
-        /// Milliseconds it lives; `None`: Envoy does not create it.
-        ttl_ms: Option<u64>,
-    },
-    /// A request header.
-    Header(Arc<str>),
-    /// The client's address.
-    SourceIp,
 }
 
 /// `load_balancer`, judged.
@@ -269,6 +255,23 @@ pub struct ParsedMapping {
     pub label_domains: Vec<Arc<str>>,
     /// Fingerprint of those fields that are decoded but not rendered yet and that members of one group must share.
     pub unrendered: u64,
+    /// What few Mappings have.
+    pub policies: Option<Box<ParsedPolicies>>,
+}
+
+/// Policies of a Mapping. `None` means that the field was not there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParsedPolicies {
+    /// `retry_policy`
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `cors`
+    pub cors: Option<Arc<CorsPolicy>>,
+    /// `priority`: whether it is `high`
+    pub high_priority: Option<bool>,
+    /// `allow_upgrade`, and what `use_websocket` adds
+    pub upgrades: Option<Arc<[Arc<str>]>>,
+    /// `health_checks`
+    pub health_checks: Arc<[HealthCheck]>,
 }
 
 impl ParsedMapping {
@@ -315,8 +318,25 @@ impl ParsedMapping {
             bypass_auth: false,
             label_domains: Vec::new(),
             unrendered: 0,
+            policies: None,
         }
     }
+}
+
+/// A TCPMapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedTcpMapping {
+    /// `port`
+    pub port: u16,
+    /// `address`
+    pub address: Option<Arc<str>>,
+    /// `host`: a server name, `*.suffix` or `*`. Without it all connections of the port are meant, as they come.
+    pub host: Option<Arc<str>>,
+    /// `idle_timeout_ms`
+    pub idle_timeout_ms: Option<u64>,
+    /// Service, resolver, TLS, weight and settings of the cluster: what it has in common with a Mapping. The rest
+    /// of this Mapping says nothing.
+    pub destination: ParsedMapping,
 }
 
 /// What a Host does with clear text.
@@ -506,6 +526,10 @@ pub struct RouteDefaults {
     pub default_label_domain: Arc<str>,
     /// Domains that have default labels.
     pub default_labels: Vec<Arc<str>>,
+    /// `retry_policy`
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `cors`
+    pub cors: Option<Arc<CorsPolicy>>,
     /// A guard of the Module that cannot be enforced (`ip_allow`, `ip_deny`, invalid or not available): every request
     /// is refused. The text names the field.
     pub closed: Option<Arc<str>>,

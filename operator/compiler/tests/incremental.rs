@@ -58,6 +58,10 @@ fn mappings() -> impl Strategy<Value = Value> {
         json!({ "ambassador_id": ["other"] }),
         json!({ "bypass_auth": true }),
         json!({ "shadow": true }),
+        json!({ "retry_policy": { "retry_on": "5xx" }, "allow_upgrade": ["websocket"] }),
+        json!({ "cors": { "origins": ["*"] }, "weight": 10 }),
+        json!({ "regex_rewrite": { "pattern": "a", "substitution": "b" } }),
+        json!({ "resolver": "endpoint", "health_checks": [{ "health_check": { "http": { "path": "/" } } }] }),
     ]);
     let broken = prop_oneof![5 => Just(Value::Null), 1 => broken_mapping()];
     (name, hostname, prefix, service, extra, labels(), times(), broken).prop_map(
@@ -113,7 +117,7 @@ fn hosts() -> impl Strategy<Value = Value> {
 fn listeners() -> impl Strategy<Value = Value> {
     let name = select(vec!["l0", "l1", "l2"]);
     let port = select(vec![8080_u16, 8443]);
-    let protocol = select(vec!["HTTP", "HTTPS"]);
+    let protocol = select(vec!["HTTP", "HTTPS", "HTTPS", "TCP", "HTTP/3"]);
     let binding = select(vec![
         json!({ "namespace": { "from": "ALL" } }),
         json!({ "namespace": { "from": "SELF" }, "selector": { "matchLabels": { "app": "a" } } }),
@@ -121,11 +125,37 @@ fn listeners() -> impl Strategy<Value = Value> {
     (name, port, protocol, select(vec!["XFP", "SECURE", "INSECURE"]), 0..2_i32, binding, times()).prop_map(
         |(name, port, protocol, model, depth, binding, time)| {
             let mut value = listener(name, port, protocol, model);
+            if protocol == "HTTP/3" {
+                value["spec"]["protocol"] = Value::Null;
+                value["spec"]["protocolStack"] = json!(["TLS", "HTTP", "UDP"]);
+            }
             value["spec"]["l7Depth"] = depth.into();
             value["spec"]["hostBinding"] = binding;
             created(value, time)
         },
     )
+}
+
+fn tcp_mappings() -> impl Strategy<Value = Value> {
+    let name = select(vec!["t0", "t1", "t2"]);
+    let host = select(vec![Value::Null, json!("a.example"), json!("x.example"), json!("*"), json!("*.example")]);
+    let extra = select(vec![
+        json!({}),
+        json!({ "weight": 0 }),
+        json!({ "weight": 60 }),
+        json!({ "address": "127.0.0.1" }),
+        json!({ "circuit_breakers": [{ "max_connections": 2 }] }),
+        json!({ "resolver": "endpoint" }),
+        json!({ "tls": "context" }),
+        json!({ "port": 0 }),
+    ]);
+    (name, select(vec![8443_u16, 9000]), host, extra, times()).prop_map(|(name, port, host, extra, time)| {
+        let mut spec = json!({ "port": port, "service": "s0:5432", "host": host });
+        for (field, setting) in extra.as_object().unwrap() {
+            spec[field] = setting.clone();
+        }
+        created(custom("TCPMapping", name, spec), time)
+    })
 }
 
 fn others() -> impl Strategy<Value = Value> {
@@ -138,6 +168,8 @@ fn others() -> impl Strategy<Value = Value> {
         json!({ "circuit_breakers": [{ "max_connections": 5 }] }),
         json!({ "load_balancer": { "policy": "least_request" }, "resolver": "endpoint" }),
         json!({ "diagnostics": { "enabled": false } }),
+        json!({ "retry_policy": { "retry_on": "gateway-error" }, "cors": { "origins": ["https://a"] } }),
+        json!({ "load_balancer": { "policy": "ring_hash", "header": "x" } }),
     ]);
     let certificate = select(vec!["", "bm90IGEgY2VydGlmaWNhdGU="]);
     let annotation = select(vec![
@@ -186,7 +218,7 @@ fn others() -> impl Strategy<Value = Value> {
 }
 
 fn any_object() -> impl Strategy<Value = Arc<Object>> {
-    prop_oneof![8 => mappings(), 3 => hosts(), 2 => listeners(), 4 => others()].prop_map(|value| object(&value))
+    prop_oneof![8 => mappings(), 3 => hosts(), 2 => listeners(), 2 => tcp_mappings(), 4 => others()].prop_map(|value| object(&value))
 }
 
 #[derive(Clone, Debug)]

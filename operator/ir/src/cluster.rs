@@ -1,6 +1,6 @@
 //! Upstream clusters.
 
-use crate::{SecretName, TlsVersion};
+use crate::{HeaderValue, SecretName, TlsVersion};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -106,6 +106,46 @@ pub enum LoadBalancing {
     Maglev,
 }
 
+/// One active health check.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HealthCheck {
+    /// Milliseconds that one probe may take.
+    pub timeout_ms: u64,
+    /// Milliseconds between probes.
+    pub interval_ms: u64,
+    /// Successes in a row after which an endpoint is healthy again.
+    pub healthy_threshold: u32,
+    /// Failures in a row after which an endpoint is unhealthy.
+    pub unhealthy_threshold: u32,
+    /// What is asked.
+    pub probe: HealthProbe,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HealthProbe {
+    /// An HTTP request.
+    Http {
+        /// Its path.
+        path: Arc<str>,
+        /// Its host; `None`: the cluster's name.
+        host: Option<Arc<str>>,
+        /// Headers to add.
+        add_headers: Vec<HeaderValue>,
+        /// Headers to remove.
+        remove_headers: Vec<Arc<str>>,
+        /// Status codes that count as success, first and last of each range; none: 200.
+        expected: Vec<(u16, u16)>,
+    },
+    /// A call of the gRPC health checking protocol.
+    Grpc {
+        /// The service that is asked about.
+        service: Arc<str>,
+        /// Its authority; `None`: the cluster's name.
+        authority: Option<Arc<str>>,
+    },
+}
+
 /// One cluster, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -133,4 +173,6 @@ pub struct Cluster {
     pub keepalive: Option<Keepalive>,
     /// Load balancing.
     pub load_balancing: LoadBalancing,
+    /// Active health checks.
+    pub health_checks: Arc<[HealthCheck]>,
 }

@@ -7,6 +7,7 @@
 //! key, problem          who is spoken of, and what is wrong with it
 //! hostname              globs over host names and when two of them can meet
 //! route                 what a request must look like and what happens to it
+//! policy                what a route does beyond finding its cluster
 //! cluster, endpoint     where requests go
 //! listener, secret      where requests come in, and the certificates for it
 //! rows                  what one batch changed
@@ -19,6 +20,7 @@ mod endpoint;
 mod hostname;
 mod key;
 mod listener;
+mod policy;
 mod problem;
 mod route;
 mod rows;
@@ -30,6 +32,7 @@ pub use endpoint::*;
 pub use hostname::*;
 pub use key::*;
 pub use listener::*;
+pub use policy::*;
 pub use problem::*;
 pub use route::*;
 pub use rows::*;

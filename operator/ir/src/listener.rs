@@ -1,6 +1,6 @@
 //! Where requests come in.
 
-use crate::{SecretName, TlsVersion};
+use crate::{ClusterName, SecretName, TlsVersion};
 use std::sync::Arc;
 
 /// Address, port and transport: what can be bound once.
@@ -129,12 +129,26 @@ pub enum ChainBody {
         /// Name of the [`crate::RouteTable`].
         table: Arc<str>,
     },
+    /// Bytes, as they come.
+    Tcp(Arc<TcpProxy>),
+}
+
+/// Where connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpProxy {
+    /// Prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// Clusters with their weights, which are above 0; at least one.
+    pub clusters: Vec<(ClusterName, u32)>,
+    /// Milliseconds until an idle connection is closed; `None`: Envoy's hour.
+    pub idle_timeout_ms: Option<u64>,
 }
 
 /// One filter chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Name, from identity: `<host namespace>/<host name>` for TLS, `cleartext` for clear text.
+    /// Name, from identity: `<host namespace>/<host name>` for TLS, `cleartext` for clear text, `tcp` and
+    /// `tcp:<server name>` for TCP.
     pub name: Arc<str>,
     /// Which connections it takes.
     pub matches: ChainMatch,
@@ -147,7 +161,7 @@ pub struct Chain {
 /// One Envoy listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerRow {
-    /// `<namespace>/<name>` of the Listener.
+    /// `<namespace>/<name>` of the Listener, `listener-<address>-<port>` where TCPMappings have none.
     pub name: Arc<str>,
     /// What it binds.
     pub bind: Bind,

@@ -1,6 +1,6 @@
 //! What a request must look like, and what happens to it.
 
-use crate::{ClusterName, ObjectKey};
+use crate::{ClusterName, ForwardOptions, ObjectKey};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -127,6 +127,8 @@ pub struct Forward {
     pub rewrite: Option<PathRewrite>,
     /// Host rewriting.
     pub host_rewrite: Option<HostRewrite>,
+    /// What few routes have.
+    pub options: Option<Box<ForwardOptions>>,
 }
 
 /// The path of a redirect.
@@ -311,4 +313,6 @@ pub struct RouteTable {
     pub name: Arc<str>,
     /// Virtual hosts, ordered by name.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Answers say that HTTP/3 is spoken as well.
+    pub advertises_http3: bool,
 }

@@ -18,6 +18,7 @@ Examples:
   nuncio serve manifests/                 serve a folder, follow its changes, run Envoy
   nuncio entrypoint                       serve a Kubernetes cluster; what a pod runs without arguments
   nuncio check manifests/                 say what is wrong with manifests, without running anything
+  nuncio why shop.example.com / manifests/  say which Mapping answers
   nuncio dump status                      what a running gateway says about every object
   nuncio convert --to v3alpha1 old.yaml   lift manifests to the newest version
 
@@ -42,6 +43,10 @@ pub enum Command {
     Entrypoint(EntrypointArgs),
     /// Judge manifests offline; status 1 when any object is refused or degraded
     Check(CheckArgs),
+    /// Say which Mapping answers a request, and why the others do not
+    Why(WhyArgs),
+    /// Say what changes between two sets of manifests
+    Diff(DiffArgs),
     /// Show what a running gateway knows
     Dump(DumpArgs),
     /// Convert manifests between v1, v2 and v3alpha1
@@ -267,6 +272,60 @@ pub enum CheckOutput {
     Status,
     /// A complete static Envoy configuration, JSON. Holds private keys.
     Bootstrap,
+}
+
+/// Arguments of `why`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Exit status: 0 something answers; 1 nothing does; 2 could not run.
+
+Examples:
+  nuncio why shop.example.com /cart/ manifests/
+  nuncio why shop.example.com '/cart/?beta=1' --tls --method POST --header x-user:7 manifests/")]
+pub struct WhyArgs {
+    /// The host that is asked, with a port if the client sends one
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Path and query
+    #[arg(value_name = "PATH")]
+    pub path: String,
+    /// Folders and files
+    #[arg(required = true, value_name = "MANIFESTS")]
+    pub paths: Vec<PathBuf>,
+    /// Method of the request
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+    /// A header of the request; may be given several times
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub header: Vec<String>,
+    /// The request comes over TLS
+    #[arg(long)]
+    pub tls: bool,
+    /// Only the listener with this port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Lines begin with `object`, `route` or `envoy`, then + (new), - (gone) or ~ (different).
+
+Exit status: 0 nothing is different; 1 something is; 2 could not run.
+
+Examples:
+  nuncio diff manifests.old/ manifests/
+  nuncio diff --overlay manifests/ new-mapping.yaml")]
+pub struct DiffArgs {
+    /// A folder or file
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// Another one
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// NEW is what would be applied to OLD, not all there is
+    #[arg(long)]
+    pub overlay: bool,
 }
 
 /// Arguments of `dump`.

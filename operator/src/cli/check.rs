@@ -12,6 +12,7 @@ use envoy::bootstrap::BootstrapOptions;
 use ir::{Effect, Verdict};
 use serde_json::Value;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,24 +21,8 @@ const ROUNDS: usize = 16;
 
 /// Compiles the manifests and prints what is asked for.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    for path in &args.paths {
-        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    }
-    let environment = Environment::of_process();
+    let Compiled { compiler, folder, environment } = compiled(&args.paths, &args.assume_file)?;
     let options = environment.options();
-    let sources = Sources {
-        roots: args.paths.clone(),
-        namespace: options.namespace.clone(),
-        expansion: environment.expansion(),
-        ports: None,
-        assumed: args.assume_file.iter().map(|path| path.as_str().into()).collect(),
-        elsewhere: false,
-    };
-    let mut folder = Folder::new(sources);
-    let mut compiler = Compiler::new(options.clone());
-    let wanted = feed(&mut compiler, folder.rescan().take());
-    answer(&mut compiler, &mut folder, wanted);
-
     let verdicts = compiler.verdicts();
     let problems = folder.problems();
     let text = match args.output {
@@ -69,6 +54,46 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let bad = verdicts.iter().any(|verdict| !verdict.accepted || verdict.leading().is_some());
     Ok(if bad || !problems.is_empty() { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Manifests and what comes of them.
+pub(super) struct Compiled {
+    pub compiler: Compiler,
+    pub folder: Folder,
+    pub environment: Environment,
+}
+
+/// Compiles manifests; those files count as existing.
+pub(super) fn compiled(paths: &[PathBuf], assumed: &[String]) -> anyhow::Result<Compiled> {
+    let environment = Environment::of_process();
+    let mut folder = folder(&environment, paths, assumed)?;
+    let mut compiler = Compiler::new(environment.options());
+    let wanted = feed(&mut compiler, folder.rescan().take());
+    answer(&mut compiler, &mut folder, wanted);
+    Ok(Compiled { compiler, folder, environment })
+}
+
+/// Compiles manifests with others laid over them, object by object, as applying those to a cluster would.
+pub(super) fn overlaid(path: &Path, over: &Path) -> anyhow::Result<Compiled> {
+    let mut below = compiled(&[path.to_owned()], &[])?;
+    let mut folder = folder(&below.environment, &[over.to_owned()], &[])?;
+    let wanted = feed(&mut below.compiler, folder.rescan().take());
+    answer(&mut below.compiler, &mut below.folder, wanted);
+    Ok(Compiled { folder, ..below })
+}
+
+fn folder(environment: &Environment, paths: &[PathBuf], assumed: &[String]) -> anyhow::Result<Folder> {
+    for path in paths {
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    }
+    Ok(Folder::new(Sources {
+        roots: paths.to_vec(),
+        namespace: environment.options().namespace,
+        expansion: environment.expansion(),
+        ports: None,
+        assumed: assumed.iter().map(|path| path.as_str().into()).collect(),
+        elsewhere: false,
+    }))
 }
 
 fn feed(compiler: &mut Compiler, changes: Vec<Change>) -> WantedChanges {

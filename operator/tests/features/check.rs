@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn nuncio(arguments: &[&str]) -> Output {
+pub fn nuncio(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuncio"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AMBASSADOR_") {

@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod explain;
 mod fixture;
 mod pipe;
 mod refusal;

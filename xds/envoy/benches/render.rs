@@ -123,6 +123,7 @@ fn clusters(count: usize) {
             circuit_breakers: vec![],
             keepalive: None,
             load_balancing: LoadBalancing::RoundRobin,
+            health_checks: [].into(),
         };
         rows.clusters.push((name, Some(Arc::new(row))));
     }
@@ -163,6 +164,7 @@ fn group(path: &str, number: usize) -> RouteGroup {
         idle_timeout_ms: None,
         rewrite: Some(PathRewrite::Prefix("/".into())),
         host_rewrite: None,
+        options: None,
     });
     RouteGroup {
         id: format!("{path:0>40}").into(),
@@ -193,7 +195,7 @@ fn edit_bucket(list: &mut RouteList, at: usize, number: usize) {
 fn table(name: &str, list: &ListId) -> (Arc<str>, Row<RouteTable>) {
     let body = VirtualHostBody::Routes(list.clone());
     let host = VirtualHost { name: "*".into(), domains: vec!["*".into()], body };
-    (name.into(), Some(Arc::new(RouteTable { name: name.into(), virtual_hosts: vec![host] })))
+    (name.into(), Some(Arc::new(RouteTable { name: name.into(), virtual_hosts: vec![host], advertises_http3: false })))
 }
 
 fn report(what: &str, cost: Duration, delta: &Delta) {

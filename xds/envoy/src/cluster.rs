@@ -1,5 +1,6 @@
 //! Clusters.
 
+use crate::health_check;
 use crate::proto::{TlsOptions, address, ads_for_endpoints, duration_ms, u32_value};
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
@@ -32,6 +33,7 @@ pub(crate) fn message(row: &Cluster) -> cluster::Cluster {
             tcp_keepalive: Some(tcp_keepalive(keepalive)),
             ..Default::default()
         }),
+        health_checks: row.health_checks.iter().map(health_check::message).collect(),
         ..Default::default()
     };
     out.set_lb_policy(match row.load_balancing {

@@ -1,9 +1,11 @@
 //! The HTTP connection manager, equal in all chains of a listener but for the route table.
 
 use crate::access_log;
+use crate::policy;
 use crate::proto::{ads, bool_value, duration_ms, u32_value};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, filter};
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use envoy_types::util::pack_any;
@@ -69,27 +71,31 @@ impl Template {
     }
 }
 
-/// A place in the HTTP filter chain, in upstream's order. So far only the router is built, inline. A slot may instead
+/// A place in the HTTP filter chain, in upstream's order. So far CORS and the router are built, inline. A slot may instead
 /// be filled by ECDS (`http_filter::ConfigType::ConfigDiscovery`), so that edits of its filter leave the chain as it is.
 #[derive(Clone, Copy)]
 enum Slot {
+    /// Does nothing for a route without a policy, so it is always there and a policy never touches the listener.
+    Cors,
     Router,
 }
 
 impl Slot {
-    const ALL: [Slot; 1] = [Slot::Router];
+    const ALL: [Slot; 2] = [Slot::Cors, Slot::Router];
 
     fn filter(self, settings: &HttpSettings) -> Option<hcm::HttpFilter> {
-        match self {
+        let (name, config) = match self {
+            Slot::Cors => (policy::CORS, pack_any(Cors::default())),
             Slot::Router => {
                 let router = Router { suppress_envoy_headers: settings.suppress_envoy_headers, ..Default::default() };
-                Some(hcm::HttpFilter {
-                    name: "envoy.filters.http.router".to_string(),
-                    config_type: Some(hcm::http_filter::ConfigType::TypedConfig(pack_any(router))),
-                    ..Default::default()
-                })
+                ("envoy.filters.http.router", pack_any(router))
             }
-        }
+        };
+        Some(hcm::HttpFilter {
+            name: name.to_string(),
+            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+            ..Default::default()
+        })
     }
 }
 

@@ -1,13 +1,14 @@
 //! Listeners, spliced from their filter chains.
 
 use crate::http::Template;
-use crate::proto::{TlsOptions, address, bool_value, strings, u32_value};
+use crate::proto::{TlsOptions, address, bool_value, duration_ms, strings, u32_value};
 use crate::wire::{Composed, Rope, hash, put_message};
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 use envoy_types::pb::envoy::extensions::transport_sockets::quic::v3::QuicDownstreamTransport;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use envoy_types::pb::google::protobuf::Any;
@@ -128,7 +129,10 @@ fn listener_filter(filter: ListenerFilter) -> listener::ListenerFilter {
 
 impl RenderedChain {
     fn new(source: Arc<Chain>, template: &Template, quic: bool) -> Self {
-        let ChainBody::Http { table } = &source.body;
+        let filter = match &source.body {
+            ChainBody::Http { table } => template.filter(table),
+            ChainBody::Tcp(proxy) => tcp_proxy(proxy),
+        };
         let message = listener::FilterChain {
             name: source.name.to_string(),
             filter_chain_match: match &source.matches {
@@ -139,7 +143,7 @@ impl RenderedChain {
                 }),
                 ChainMatch::Rest => None,
             },
-            filters: vec![template.filter(table)],
+            filters: vec![filter],
             transport_socket: source.tls.as_ref().map(|tls| transport_socket(tls, quic)),
             ..Default::default()
         };
@@ -150,8 +154,33 @@ impl RenderedChain {
     }
 }
 
+fn tcp_proxy(proxy: &ir::TcpProxy) -> listener::Filter {
+    use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight};
+    let weighted = |(name, weight): &(Arc<str>, u32)| ClusterWeight {
+        name: name.to_string(),
+        weight: *weight,
+        ..Default::default()
+    };
+    let clusters = match proxy.clusters.as_slice() {
+        [(name, _)] => ClusterSpecifier::Cluster(name.to_string()),
+        several => ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: several.iter().map(weighted).collect(),
+        }),
+    };
+    let message = tcp::TcpProxy {
+        stat_prefix: proxy.stat_prefix.to_string(),
+        cluster_specifier: Some(clusters),
+        idle_timeout: proxy.idle_timeout_ms.map(duration_ms),
+        ..Default::default()
+    };
+    listener::Filter {
+        name: "envoy.filters.network.tcp_proxy".to_string(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(pack_any(message))),
+    }
+}
+
 fn transport_socket(tls: &ServerTls, quic: bool) -> core::TransportSocket {
-    let context = server_context(tls);
+    let context = server_context(tls, quic);
     let (name, config): (_, Any) = match quic {
         false => ("envoy.transport_sockets.tls", pack_any(context)),
         true => (
@@ -165,12 +194,13 @@ fn transport_socket(tls: &ServerTls, quic: bool) -> core::TransportSocket {
     }
 }
 
-fn server_context(tls: &ServerTls) -> DownstreamTlsContext {
+/// The settings of a server. QUIC negotiates HTTP/3 and nothing else: the protocols named for TCP would fail there.
+fn server_context(tls: &ServerTls, quic: bool) -> DownstreamTlsContext {
     let none = Arc::from(NO_CERTIFICATE);
     let options = TlsOptions {
         certificate: Some(tls.certificate.as_ref().unwrap_or(&none)),
         validation: tls.validation.as_ref(),
-        alpn: &tls.alpn,
+        alpn: if quic { &[] } else { &tls.alpn },
         min_version: tls.min_version,
         max_version: tls.max_version,
         cipher_suites: &tls.cipher_suites,

@@ -3,6 +3,7 @@
 //! A group is encoded at most once per [`Form`]: the same group may stand in many lists, buckets and tables, and
 //! all of them share its bytes.
 
+use crate::policy;
 use crate::proto::{bool_value, duration_ms, regex, string_matcher};
 use crate::wire;
 use ahash::AHashMap;
@@ -158,7 +159,16 @@ fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = route::Route> 
                 ..Default::default()
             });
         }
-        route::Route { r#match: Some(matches), action: Some(action(&member.action)), ..edits.clone() }
+        let options = match &member.action {
+            Action::Forward(to) => to.options.as_deref(),
+            Action::Redirect(_) | Action::Direct { .. } => None,
+        };
+        route::Route {
+            r#match: Some(matches),
+            action: Some(action(&member.action)),
+            typed_per_filter_config: policy::per_filter(options),
+            ..edits.clone()
+        }
     })
 }
 
@@ -212,7 +222,7 @@ fn edits(edits: &HeaderEdits) -> route::Route {
     }
 }
 
-fn header_value(value: &HeaderValue) -> core::HeaderValueOption {
+pub(crate) fn header_value(value: &HeaderValue) -> core::HeaderValueOption {
     use core::header_value_option::HeaderAppendAction;
     let append = match value.append {
         true => HeaderAppendAction::AppendIfExistsOrAdd,
@@ -255,6 +265,9 @@ fn forward(to: &Forward) -> route::RouteAction {
         Some(PathRewrite::Prefix(text)) => out.prefix_rewrite = text.to_string(),
         Some(PathRewrite::Regex(rewrite)) => out.regex_rewrite = Some(regex_rewrite(rewrite)),
         None => {}
+    }
+    if let Some(options) = &to.options {
+        policy::set(options, &mut out);
     }
     out
 }

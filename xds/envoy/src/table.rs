@@ -7,6 +7,7 @@ use crate::route::{FORWARDED_PROTO, answer_everything, redirect_everything};
 use crate::wire::{Composed, Level, Rope, nest};
 use ahash::AHashMap;
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost as VirtualHostMessage};
 use ir::{ListId, RouteTable, VirtualHost, VirtualHostBody};
 use prost::Message;
@@ -15,6 +16,9 @@ use xds::{Payload, Version};
 
 /// Field number of a virtual host in a `RouteConfiguration`.
 const TABLE_VIRTUAL_HOSTS: u32 = 2;
+
+/// What upstream says of HTTP/3 (RFC 7838): on the port that users see, which is 443 whatever the Listener's is.
+const ALT_SVC: &str = r#"h3=":443"; ma=86400, h3-29=":443"; ma=86400"#;
 
 /// All lists in force.
 pub(crate) type Lists = AHashMap<ListId, Arc<RenderedList>>;
@@ -84,13 +88,26 @@ impl RenderedTable {
     fn compose(&self) -> Version {
         let mut composed = Composed::new("table");
         composed.text(&self.row.name);
+        composed.add(u64::from(self.row.advertises_http3));
         self.hosts.iter().for_each(|host| composed.add(host.hash));
         Version::of_hash(composed.done())
     }
 
     /// The encoded `RouteConfiguration`.
     pub fn payload(&self) -> Payload {
-        let head = RouteConfiguration { name: self.row.name.to_string(), ..Default::default() };
+        let advertised = self.row.advertises_http3.then(|| core::HeaderValueOption {
+            header: Some(core::HeaderValue {
+                key: "alt-svc".to_owned(),
+                value: ALT_SVC.to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        let head = RouteConfiguration {
+            name: self.row.name.to_string(),
+            response_headers_to_add: advertised.into_iter().collect(),
+            ..Default::default()
+        };
         let mut rope = Rope::from(head.encode_to_vec());
         self.hosts.iter().for_each(|host| rope.append(&host.rope));
         Payload::from_parts(rope.into_parts())

@@ -10,6 +10,7 @@
 //! syntax     text -> tree, with RE2's rules and errors
 //! simplify   the rewrites of the tree that change the program's size
 //! program    tree -> instructions, as far as needed to count them
+//! matching   whether a text matches, to explain what Envoy does
 //! ```
 //!
 //! Envoy 1.40 has RE2 work on Latin-1, not on UTF-8: `.` is a byte, `\x{3bb}` is refused, `é+` repeats the last byte of
@@ -19,6 +20,7 @@
 //! Source: RE2's syntax page (google/re2, doc/syntax.txt) and trials with RE2 itself.
 
 mod class;
+mod matching;
 mod program;
 mod simplify;
 mod syntax;
@@ -57,6 +59,12 @@ pub fn judge_substitution(text: &str, substitution: &str, max_program_size: u32)
         }
     }
     Ok(None)
+}
+
+/// Whether Envoy takes the whole text for a match of the expression; false for one that it does not take at all.
+pub fn is_full_match(expression: &str, text: &str) -> bool {
+    expression.len() <= limits::REGEX
+        && syntax::parse(expression).is_ok_and(|(node, _)| matching::is_full_match(&node, text.as_bytes()))
 }
 
 /// Reads an expression; the value is the number of its groups.

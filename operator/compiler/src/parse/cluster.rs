@@ -1,12 +1,12 @@
 //! Settings of clusters that Mapping, TCPMapping, AuthService and Module share.
 
 use super::report::Report;
-use super::{HashOn, ParsedLoadBalancer};
+use super::ParsedLoadBalancer;
 use crate::check::{duration, header, limits, text::quote};
 use api::v3alpha1::{
     CircuitBreaker as Breaker, CircuitBreakerPriority, Keepalive as KeepaliveSpec, LoadBalancer, LoadBalancerPolicy,
 };
-use ir::{CircuitBreaker, Keepalive, LoadBalancing, ProblemKind};
+use ir::{CircuitBreaker, HashOn, Keepalive, LoadBalancing, ProblemKind};
 
 /// Circuit breakers; of several for one priority the first counts, as Envoy has one each.
 pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> Vec<CircuitBreaker> {
@@ -110,8 +110,5 @@ pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> O
         }
         (None, None) => Some(HashOn::SourceIp),
     };
-    if hash_on.is_some() {
-        report.not_yet(field, true);
-    }
     Some(ParsedLoadBalancer { policy, hash_on })
 }

@@ -72,6 +72,7 @@ pub fn listener(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListen
     });
     let written_prefix = report.label("statsPrefix", spec.stats_prefix.as_ref(), limits::NAME);
     let (port, stack) = port.zip(stack)?;
+    let udp = stack.contains(&Layer::Udp);
     let (http, tls) = (stack.contains(&Layer::Http), stack.contains(&Layer::Tls));
     let default_prefix: Arc<str> = match (http, tls) {
         (true, true) => "ingress_https".into(),
@@ -79,17 +80,15 @@ pub fn listener(spec: &ListenerSpec, report: &mut Report) -> Option<ParsedListen
         (false, true) => format!("ingress_tls_{port}").into(),
         (false, false) => format!("ingress_tcp_{port}").into(),
     };
-    if !http {
-        let detail = "the stack has no HTTP, and TCP routes are not supported yet: the port is not opened";
-        report.degrade("protocol", ProblemKind::NotSupported, detail);
-    }
     Some(ParsedListener {
         port,
         http,
         tls,
-        udp: false,
+        udp,
+        // QUIC has its own handshake, in which Envoy looks for the name itself.
         filters: stack
             .iter()
+            .filter(|_| !udp)
             .filter_map(|layer| match layer {
                 Layer::Proxy => Some(ListenerFilter::ProxyProtocol),
                 Layer::Tls => Some(ListenerFilter::TlsInspector),
@@ -140,8 +139,10 @@ fn stack(spec: &ListenerSpec, report: &mut Report) -> Option<Vec<Layer>> {
     };
     match stack.last() {
         Some(Tcp) => {}
+        Some(Udp) if stack.contains(&Http) && stack.contains(&Tls) && !stack.contains(&Proxy) => {}
         Some(Udp) => {
-            report.refuse("protocolStack", ProblemKind::NotSupported, "HTTP/3 is not supported yet");
+            let detail = "over UDP there is HTTP/3 only, which is `[TLS, HTTP, UDP]`";
+            report.refuse("protocolStack", ProblemKind::InvalidValue, detail);
             return None;
         }
         _ => {

@@ -63,7 +63,7 @@ pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opti
     mapping.bypass_auth = spec.bypass_auth.unwrap_or(false);
     mapping.label_domains =
         spec.labels.iter().flat_map(|labels| labels.keys()).map(|domain| domain.as_str().into()).collect();
-    policy::policies(spec, report);
+    mapping.policies = policy::policies(spec, limits, report);
     remarks(spec, report);
     mapping.unrendered = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
     in_force.then_some(mapping)
@@ -375,9 +375,6 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
 
 /// What is said about the Mapping as a whole.
 fn remarks(spec: &MappingSpec, report: &mut Report) {
-    if spec.shadow == Some(true) {
-        report.note("shadow", ProblemKind::NotSupported, "`shadow` is not supported yet: no traffic is copied");
-    }
     if spec.host.is_some() {
         report.note("host", ProblemKind::Deprecated, "`host` is deprecated; `hostname` takes its place");
     }

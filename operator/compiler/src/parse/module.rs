@@ -9,7 +9,7 @@ use super::config::Config;
 use super::report::Report;
 use super::{
     ClusterDefaults, HttpDefaults, Limits, Parsed, ParsedLoadBalancer, ParsedModule, ParsedProbe, RouteDefaults,
-    ServiceRef, TlsDefaults, cluster,
+    ServiceRef, TlsDefaults, cluster, policy,
 };
 use crate::check::{limits, regex, service, text::quote};
 use api::v3alpha1::ModuleSpec;
@@ -74,6 +74,10 @@ fn route_defaults(config: &mut Config, defaults: Defaults) -> RouteDefaults {
         own_namespace_for_services: config.boolean("use_ambassador_namespace_for_service_resolution").unwrap_or(false),
         default_label_domain: config.name("default_label_domain").unwrap_or_else(|| "ambassador".into()),
         default_labels: labels.into_iter().flat_map(Map::keys).map(|domain| Arc::from(domain.as_str())).collect(),
+        retry: config
+            .decoded("retry_policy")
+            .and_then(|found| policy::retry("config.retry_policy", &found, config.report)),
+        cors: config.decoded("cors").map(|found| policy::cors("config.cors", &found, config.report)),
         closed: closed.map(Arc::from),
     }
 }

@@ -1,37 +1,34 @@
-//! Policies of routes that have no rows yet: retries, CORS, health checks, labels, error bodies. They are checked in
-//! full, so that what is wrong with them is known before they come into force.
+//! Policies of Mappings: retries, CORS, health checks, upgrades; and, only checked as they have no rows yet, labels and
+//! error bodies.
 
+use super::ParsedPolicies;
 use super::report::Report;
-use crate::check::{duration, format, header, limits, text::quote};
+use crate::check::limits::{self, Limits};
+use crate::check::{duration, header, text::quote};
 use api::v3alpha1::{
-    Cors, ErrorResponseOverride, HealthCheck, HealthCheckProbe, LabelSpecifier, MappingSpec, RetryPolicy,
+    Cors, ErrorResponseOverride, HealthCheck as HealthCheckSpec, HealthCheckProbe, HttpHealthCheck, LabelSpecifier,
+    MappingSpec, RetryOn, RetryPolicy as RetrySpec,
 };
-use ir::ProblemKind;
+use ir::{CorsPolicy, HealthCheck, HealthProbe, ProblemKind, RetryPolicy};
+use std::sync::Arc;
 
-/// The policies of a Mapping.
-pub fn policies(spec: &MappingSpec, report: &mut Report) {
-    if let Some(policy) = &spec.retry_policy {
-        retry("retry_policy", policy, report);
-    }
-    if let Some(policy) = &spec.cors {
-        cors("cors", policy, report);
-    }
-    if let Some(checks) = &spec.health_checks {
-        health_checks(checks, report);
-    }
+/// The policies of a Mapping; `None` when it has none.
+pub fn policies(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Option<Box<ParsedPolicies>> {
+    let found = ParsedPolicies {
+        retry: spec.retry_policy.as_ref().and_then(|policy| retry("retry_policy", policy, report)),
+        cors: spec.cors.as_ref().map(|policy| cors("cors", policy, report)),
+        high_priority: priority(spec, report),
+        upgrades: upgrades(spec, report),
+        health_checks: spec
+            .health_checks
+            .as_ref()
+            .map(|checks| health_checks(checks, limits, report).into())
+            .unwrap_or_default(),
+    };
     if let Some(list) = &spec.error_response_overrides {
         error_bodies("error_response_overrides", list, report);
     }
     labels(spec, report);
-    upgrades(spec, report);
-    match spec.priority.as_deref() {
-        None | Some("" | "default") => {}
-        Some("high") => report.not_yet("priority", true),
-        Some(other) => {
-            let detail = format!("{} is neither `default` nor `high`", quote(other));
-            report.degrade("priority", ProblemKind::InvalidValue, detail);
-        }
-    }
     report.not_yet("auth_context_extensions", spec.auth_context_extensions.is_some());
     if spec.outlier_detection.is_some() {
         report.degrade("outlier_detection", ProblemKind::NotSupported, "`outlier_detection` is not supported");
@@ -40,44 +37,86 @@ pub fn policies(spec: &MappingSpec, report: &mut Report) {
     report.no_effect("envoy_override", spec.envoy_override.is_some());
     report.no_effect("modules", spec.modules.is_some());
     report.no_effect("docs", spec.docs.is_some());
+    (found != ParsedPolicies::default()).then(|| Box::new(found))
 }
 
-/// Retries.
-pub fn retry(field: &str, policy: &RetryPolicy, report: &mut Report) {
-    if policy.retry_on.is_none() {
+/// Retries; nothing when they do not say after what.
+pub fn retry(field: &str, policy: &RetrySpec, report: &mut Report) -> Option<Arc<RetryPolicy>> {
+    let retry_on = match policy.retry_on {
+        Some(RetryOn::FiveXx) => Some("5xx"),
+        Some(RetryOn::GatewayError) => Some("gateway-error"),
+        Some(RetryOn::ConnectFailure) => Some("connect-failure"),
+        Some(RetryOn::Retriable4xx) => Some("retriable-4xx"),
+        Some(RetryOn::RefusedStream) => Some("refused-stream"),
+        Some(RetryOn::RetriableStatusCodes) => Some("retriable-status-codes"),
+        None => None,
+    };
+    if retry_on.is_none() {
         report.degrade(
             &format!("{field}.retry_on"),
             ProblemKind::InvalidValue,
             "without `retry_on` nothing is retried",
         );
     }
-    report.count(&format!("{field}.num_retries"), policy.num_retries);
-    if let Some(Err(reason)) = policy.per_try_timeout.as_deref().map(duration::parse) {
-        report.degrade(&format!("{field}.per_try_timeout"), ProblemKind::InvalidValue, reason);
-    }
-    report.not_yet(field, true);
+    let num_retries = report.count(&format!("{field}.num_retries"), policy.num_retries);
+    let per_try_timeout_ms = policy.per_try_timeout.as_deref().and_then(|text| match duration::parse(text) {
+        Ok(ms) => Some(ms),
+        Err(reason) => {
+            report.degrade(&format!("{field}.per_try_timeout"), ProblemKind::InvalidValue, reason);
+            None
+        }
+    });
+    Some(Arc::new(RetryPolicy { retry_on: retry_on?, num_retries, per_try_timeout_ms }))
 }
 
-/// Cross-origin resource sharing.
-pub fn cors(field: &str, policy: &Cors, report: &mut Report) {
-    for (name, list) in [
-        ("origins", &policy.origins),
-        ("methods", &policy.methods),
-        ("headers", &policy.headers),
-        ("exposed_headers", &policy.exposed_headers),
-    ] {
-        for (index, text) in list.iter().flatten().enumerate().take(limits::ITEMS) {
+/// Cross-origin resource sharing. Entries that no header can carry are left out.
+pub fn cors(field: &str, policy: &Cors, report: &mut Report) -> Arc<CorsPolicy> {
+    let mut list = |name: &str, list: &Option<Vec<String>>| -> Option<Vec<Arc<str>>> {
+        let list = list.as_ref()?;
+        if list.len() > limits::ITEMS {
+            let detail = format!("{} entries, at most {} are accepted", list.len(), limits::ITEMS);
+            report.degrade(&format!("{field}.{name}"), ProblemKind::TooLarge, detail);
+        }
+        let mut fine = Vec::new();
+        for (index, text) in list.iter().enumerate().take(limits::ITEMS) {
             if text.is_empty() || text.len() > limits::NAME || text.chars().any(char::is_control) {
                 let detail = format!("{} is empty, too long, or has control characters", quote(text));
                 report.degrade(&format!("{field}.{name}[{index}]"), ProblemKind::InvalidValue, detail);
+            } else {
+                fine.push(Arc::from(text.as_str()));
             }
         }
+        Some(fine)
+    };
+    let joined = |list: Option<Vec<Arc<str>>>| list.filter(|list| !list.is_empty()).map(|list| list.join(", ").into());
+    let origins = list("origins", &policy.origins).unwrap_or_default();
+    let methods = joined(list("methods", &policy.methods));
+    let headers = joined(list("headers", &policy.headers));
+    let exposed_headers = joined(list("exposed_headers", &policy.exposed_headers));
+    let max_age = policy.max_age.as_ref().filter(|age| !age.is_empty()).and_then(|age| match age.parse::<u32>() {
+        Ok(seconds) => Some(seconds),
+        Err(_) => {
+            let detail = format!("{} is no number of seconds", quote(age));
+            report.degrade(&format!("{field}.max_age"), ProblemKind::InvalidValue, detail);
+            None
+        }
+    });
+    let credentials = policy.credentials == Some(true);
+    Arc::new(CorsPolicy { origins, methods, headers, exposed_headers, credentials, max_age })
+}
+
+/// Upstream hands the text to Envoy, which knows the upper-case form; people write the lower-case one.
+fn priority(spec: &MappingSpec, report: &mut Report) -> Option<bool> {
+    let text = spec.priority.as_deref().filter(|text| !text.is_empty())?;
+    match text.to_ascii_lowercase().as_str() {
+        "default" => Some(false),
+        "high" => Some(true),
+        _ => {
+            let detail = format!("{} is neither `default` nor `high`", quote(text));
+            report.degrade("priority", ProblemKind::InvalidValue, detail);
+            None
+        }
     }
-    if let Some(age) = policy.max_age.as_ref().filter(|age| age.parse::<u32>().is_err()) {
-        let detail = format!("{} is no number of seconds", quote(age));
-        report.degrade(&format!("{field}.max_age"), ProblemKind::InvalidValue, detail);
-    }
-    report.not_yet(field, true);
 }
 
 /// Bodies for errors; upstream gave them up as well.
@@ -100,47 +139,89 @@ pub fn error_bodies(field: &str, list: &[ErrorResponseOverride], report: &mut Re
     report.degrade(field, ProblemKind::NotSupported, format!("`{field}` is not supported and has no effect"));
 }
 
-fn health_checks(checks: &[HealthCheck], report: &mut Report) {
+/// A check without a usable path is left out; a bad number takes its default.
+fn health_checks(checks: &[HealthCheckSpec], limits: &Limits, report: &mut Report) -> Vec<HealthCheck> {
+    if checks.len() > limits::ITEMS {
+        let detail = format!("{} health checks, at most {} are accepted", checks.len(), limits::ITEMS);
+        report.degrade("health_checks", ProblemKind::TooLarge, detail);
+    }
+    let mut found = Vec::new();
     for (index, check) in checks.iter().enumerate().take(limits::ITEMS) {
         let at = |name: &str| format!("health_checks[{index}].{name}");
-        for (name, text) in [("timeout", &check.timeout), ("interval", &check.interval)] {
-            match text.as_deref().map(duration::parse) {
-                Some(Err(reason)) => report.degrade(&at(name), ProblemKind::InvalidValue, reason),
-                Some(Ok(0)) => report.degrade(&at(name), ProblemKind::InvalidValue, "Envoy needs more than 0"),
-                _ => {}
+        let mut time = |name: &str, text: &Option<String>, default: u64| match text.as_deref().map(duration::parse) {
+            None => default,
+            Some(Ok(ms)) if ms > 0 => ms,
+            Some(Ok(_)) => {
+                report.degrade(&at(name), ProblemKind::InvalidValue, "Envoy needs more than 0");
+                default
             }
-        }
-        for (name, count) in
-            [("healthy_threshold", check.healthy_threshold), ("unhealthy_threshold", check.unhealthy_threshold)]
-        {
-            if let Some(count) = count.filter(|count| !(1..=i64::from(u32::MAX)).contains(count)) {
-                let detail = format!("{count} is no count from 1 on");
-                report.degrade(&at(name), ProblemKind::InvalidValue, detail);
+            Some(Err(reason)) => {
+                report.degrade(&at(name), ProblemKind::InvalidValue, reason);
+                default
             }
-        }
-        let HealthCheckProbe::Http(http) = &check.health_check else { continue };
-        if http.path.is_empty() || http.path.len() > limits::PATH || http.path.chars().any(char::is_control) {
-            let detail = format!("{} is empty, too long, or has control characters", quote(&http.path));
-            report.degrade(&at("health_check.http.path"), ProblemKind::InvalidValue, detail);
-        }
-        for (name, value) in http.add_request_headers.iter().flatten().take(limits::HEADERS) {
-            let judged = header::editable(name).map_err(|reason| (ProblemKind::InvalidValue, reason)).and_then(|()| {
-                let value = value.value.as_deref().unwrap_or_default();
-                format::header_value(value).map_err(|reason| (ProblemKind::InvalidFormat, reason))
-            });
-            if let Err((kind, reason)) = judged {
-                report.degrade(&at(&format!("health_check.http.add_request_headers.{name}")), kind, reason);
-            }
-        }
-        for (place, range) in http.expected_statuses.iter().flatten().enumerate().take(limits::ITEMS) {
-            if !(100..=599).contains(&range.min) || !(100..=599).contains(&range.max) || range.min > range.max {
+        };
+        let timeout_ms = time("timeout", &check.timeout, 3000);
+        let interval_ms = time("interval", &check.interval, 5000);
+        let mut threshold = |name: &str, count: Option<i64>, default: u32| {
+            let Some(written) = count else { return default };
+            u32::try_from(written).ok().filter(|count| *count > 0).unwrap_or_else(|| {
+                report.degrade(&at(name), ProblemKind::InvalidValue, format!("{written} is no count from 1 on"));
+                default
+            })
+        };
+        let healthy_threshold = threshold("healthy_threshold", check.healthy_threshold, 1);
+        let unhealthy_threshold = threshold("unhealthy_threshold", check.unhealthy_threshold, 2);
+        let probe = match &check.health_check {
+            HealthCheckProbe::Http(http) => http_probe(&at("health_check.http"), http, limits, report),
+            HealthCheckProbe::Grpc(grpc) => report
+                .text_or_empty(&at("health_check.grpc.upstream_name"), Some(&grpc.upstream_name), limits::NAME)
+                .map(|service| HealthProbe::Grpc {
+                    service,
+                    authority: report.label(
+                        &at("health_check.grpc.authority"),
+                        grpc.authority.as_ref(),
+                        limits::HOSTNAME_AND_PORT,
+                    ),
+                }),
+        };
+        found.extend(probe.map(|probe| HealthCheck {
+            timeout_ms,
+            interval_ms,
+            healthy_threshold,
+            unhealthy_threshold,
+            probe,
+        }));
+    }
+    found
+}
+
+fn http_probe(field: &str, http: &HttpHealthCheck, limits: &Limits, report: &mut Report) -> Option<HealthProbe> {
+    let path = &http.path;
+    let usable = !path.is_empty() && path.len() <= limits::PATH && !path.chars().any(char::is_control);
+    if !usable {
+        let detail = format!("{} is empty, too long, or has control characters", quote(path));
+        report.degrade(&format!("{field}.path"), ProblemKind::InvalidValue, detail);
+    }
+    let added = http.add_request_headers.iter().flatten();
+    let added: Vec<_> = added.map(|(name, header)| (name, header.value.as_deref(), header.append)).collect();
+    let add_headers =
+        report.added_headers(&format!("{field}.add_request_headers"), added.into_iter(), limits.unchecked);
+    let removed = http.remove_request_headers.as_deref().unwrap_or_default();
+    let remove_headers = report.removed_headers(&format!("{field}.remove_request_headers"), removed);
+    let mut expected = Vec::new();
+    for (place, range) in http.expected_statuses.iter().flatten().enumerate().take(limits::ITEMS) {
+        let status = |code: i64| u16::try_from(code).ok().filter(|code| (100..=599).contains(code));
+        match (status(range.min), status(range.max)) {
+            (Some(first), Some(last)) if first <= last => expected.push((first, last)),
+            _ => {
                 let detail = format!("{} to {} is no range of HTTP statuses", range.min, range.max);
-                let field = format!("health_check.http.expected_statuses[{place}]");
-                report.degrade(&at(&field), ProblemKind::InvalidValue, detail);
+                report.degrade(&format!("{field}.expected_statuses[{place}]"), ProblemKind::InvalidValue, detail);
             }
         }
     }
-    report.not_yet("health_checks", true);
+    let host = report.label(&format!("{field}.hostname"), http.hostname.as_ref(), limits::HOSTNAME_AND_PORT);
+    let path = path.as_str().into();
+    usable.then_some(HealthProbe::Http { path, host, add_headers, remove_headers, expected })
 }
 
 fn labels(spec: &MappingSpec, report: &mut Report) {
@@ -164,15 +245,8 @@ fn labels(spec: &MappingSpec, report: &mut Report) {
     report.not_yet("labels", true);
 }
 
-fn upgrades(spec: &MappingSpec, report: &mut Report) {
-    for (index, name) in spec.allow_upgrade.iter().flatten().enumerate().take(limits::ITEMS) {
-        // A protocol of RFC 9110, 7.8: a token with an optional version.
-        if name.split('/').any(|part| header::name(part).is_err()) {
-            let detail = format!("{} is no protocol to upgrade to", quote(name));
-            report.degrade(&format!("allow_upgrade[{index}]"), ProblemKind::InvalidValue, detail);
-        }
-    }
-    report.not_yet("allow_upgrade", spec.allow_upgrade.as_ref().is_some_and(|list| !list.is_empty()));
+/// Protocols to upgrade to. Envoy refuses one that is named twice, whatever the case.
+fn upgrades(spec: &MappingSpec, report: &mut Report) -> Option<Arc<[Arc<str>]>> {
     if spec.use_websocket.is_some() {
         report.note(
             "use_websocket",
@@ -180,5 +254,25 @@ fn upgrades(spec: &MappingSpec, report: &mut Report) {
             "`use_websocket` is deprecated; `allow_upgrade` takes its place",
         );
     }
-    report.not_yet("use_websocket", spec.use_websocket == Some(true));
+    let websocket = (spec.use_websocket == Some(true)).then_some("websocket");
+    if spec.allow_upgrade.is_none() && websocket.is_none() {
+        return None;
+    }
+    let mut found: Vec<Arc<str>> = Vec::new();
+    let mut add = |name: &str| {
+        if !found.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            found.push(name.into());
+        }
+    };
+    for (index, name) in spec.allow_upgrade.iter().flatten().enumerate().take(limits::ITEMS) {
+        // A protocol of RFC 9110, 7.8: a token with an optional version.
+        if name.split('/').any(|part| header::name(part).is_err()) {
+            let detail = format!("{} is no protocol to upgrade to", quote(name));
+            report.degrade(&format!("allow_upgrade[{index}]"), ProblemKind::InvalidValue, detail);
+        } else {
+            add(name);
+        }
+    }
+    websocket.into_iter().for_each(add);
+    Some(found.into())
 }

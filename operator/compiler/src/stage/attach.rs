@@ -49,7 +49,8 @@ pub fn attachments(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Attach
         if listener.tls && host.tls.is_some() {
             chains.push((listener_key.clone(), ChainKey::Tls(server_name(&host.sni))));
         }
-        if !(listener.security == SecurityModel::Insecure && host.insecure == InsecureAction::Reject) {
+        // QUIC is never without TLS.
+        if !listener.udp && !(listener.security == SecurityModel::Insecure && host.insecure == InsecureAction::Reject) {
             chains.push((listener_key.clone(), ChainKey::ClearText));
         }
     }
@@ -219,7 +220,17 @@ pub fn table(db: &Db, reads: &Reads, id: &ChainId) -> Option<Arc<RouteTable>> {
         .filter_map(|(body, domains)| Some(VirtualHost { name: domains.first()?.clone(), domains, body }))
         .collect();
     virtual_hosts.sort_by(|left, right| left.name.cmp(&right.name));
-    Some(Arc::new(RouteTable { name: table_name(&id.0, &name), virtual_hosts }))
+    let advertises_http3 = has_companion(db, reads, &id.0);
+    Some(Arc::new(RouteTable { name: table_name(&id.0, &name), virtual_hosts, advertises_http3 }))
+}
+
+/// Whether a TCP Listener has one for HTTP/3 on its port.
+fn has_companion(db: &Db, reads: &Reads, listener: &ObjectKey) -> bool {
+    let Some(listener) = db.bound.get(&db.graph, reads, listener).filter(|listener| !listener.udp) else {
+        return false;
+    };
+    let claims = db.ports.get(&db.graph, reads, &(listener.port, true));
+    claims.into_iter().flatten().any(|(_, key)| db.bound.get(&db.graph, reads, key).is_some())
 }
 
 /// The lists that an answer draws from.

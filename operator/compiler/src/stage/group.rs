@@ -3,9 +3,10 @@
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::parse::{HostCondition, Labels};
+use crate::stage::policy::Shared;
 use crate::stage::rule::{self, Rule};
 use crate::stage::upstream::{self, Upstream};
-use ir::{Action, Effect, HeaderEdits, HeaderValue, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
+use ir::{Action, Effect, HeaderEdits, HeaderValue, Mirror, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,13 +72,27 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
     let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.mapping.shadow).collect();
     ordinary.sort_by(|left, right| load_order(left.key, right.key));
     let mut routes = shares(&ordinary, &mut problems);
+    let shared =
+        (ordinary.len() > 1).then(|| Shared::of(db, reads, &first_rule, ordinary.iter().map(|member| member.rule)));
+    let shadow = members.iter().find(|member| member.rule.mapping.shadow);
+    let mirror = shadow.and_then(|member| mirror(db, reads, member));
     for (route, member) in routes.iter_mut().zip(by_emission(&ordinary)) {
         if let (Action::Forward(forward), Some(upstream)) = (&mut route.action, &member.rule.upstream) {
             forward.cluster = upstream::cluster_name(db, reads, upstream);
+            shared.iter().for_each(|shared| shared.apply(forward));
+            if mirror.is_some() {
+                forward.options.get_or_insert_default().mirror = mirror.clone();
+            }
         }
     }
-    let mut upstreams = Vec::with_capacity(ordinary.len());
-    upstreams.extend(ordinary.iter().filter_map(|member| member.rule.upstream.clone()));
+    // A copy needs something that it is copied from.
+    let used = members.iter().filter(|member| !(member.rule.mapping.shadow && routes.is_empty()));
+    let mut upstreams = Vec::with_capacity(members.len());
+    upstreams.extend(used.filter_map(|member| member.rule.upstream.clone()));
+    if let Some(shadow) = shadow.filter(|_| routes.is_empty()) {
+        let detail = "no other Mapping has this route, so there is nothing to copy";
+        problems.push(Problem::notice(shadow.key, "spec.shadow", ProblemKind::NoEffect, detail));
+    }
     let group = (!routes.is_empty()).then(|| {
         let matches = rule::matches_of(&first_rule.mapping);
         Arc::new(RouteGroup { id: id.clone(), order, matches, headers: merged_headers(&ordinary), routes })
@@ -93,8 +108,15 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
     }))
 }
 
+/// Where the group's shadow gets its copies; its weight is the share of the requests.
+fn mirror(db: &Db, reads: &Reads, shadow: &Member) -> Option<Mirror> {
+    let upstream = shadow.rule.upstream.as_ref()?;
+    let cluster = upstream::cluster_name(db, reads, upstream);
+    Some(Mirror { cluster, percent: shadow.rule.mapping.weight.unwrap_or(100) })
+}
+
 /// Upstream's order of objects: by `<name>.<namespace>`.
-fn load_order(left: &ObjectKey, right: &ObjectKey) -> Ordering {
+pub fn load_order(left: &ObjectKey, right: &ObjectKey) -> Ordering {
     fn text(key: &ObjectKey) -> impl Iterator<Item = u8> {
         key.name.bytes().chain([b'.']).chain(key.namespace.bytes())
     }
@@ -132,40 +154,53 @@ fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Me
     accepted
 }
 
-/// Cumulative shares in percent, in upstream's emission order: weighted members in load order, then the others, which
-/// share the rest. One member gets everything, whatever its weight.
+/// Cumulative shares in percent, in upstream's emission order. One member gets everything, whatever its weight.
 fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
-    let route = |member: &Member, fraction| Route {
-        source: member.key.clone(),
-        case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
-        fraction,
-        action: member.rule.action.clone(),
-    };
-    if let [member] = members {
-        return vec![route(member, 100)];
+    let weights: Vec<(&ObjectKey, Option<u32>)> =
+        members.iter().map(|member| (member.key, member.rule.mapping.weight)).collect();
+    let shares = percentages(&weights, problems).into_iter();
+    shares
+        .filter_map(|(index, fraction)| {
+            let member = members.get(index)?;
+            Some(Route {
+                source: member.key.clone(),
+                case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
+                fraction,
+                action: member.rule.action.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Members by their position, each with its cumulative share in percent: weighted members in load order, then the
+/// others, which share the rest.
+pub fn percentages(weights: &[(&ObjectKey, Option<u32>)], problems: &mut Vec<Problem>) -> Vec<(usize, u32)> {
+    if weights.len() == 1 {
+        return vec![(0, 100)];
     }
-    let (weighted, rest): (Vec<&Member>, Vec<&Member>) =
-        members.iter().copied().partition(|member| member.rule.mapping.weight.is_some());
-    let total: u32 = weighted.iter().filter_map(|member| member.rule.mapping.weight).sum();
-    let mut routes = Vec::with_capacity(members.len());
+    let numbered = || weights.iter().enumerate();
+    let total: u32 = weights.iter().filter_map(|(_, weight)| *weight).sum();
     if total > 100 {
-        for member in &weighted {
+        for (key, _) in weights.iter().filter(|(_, weight)| weight.is_some()) {
             let detail = format!("the weights of this route add up to {total}, more than 100");
-            problems.push(Problem::degraded(member.key, "spec.weight", ProblemKind::WeightOutOfRange, detail));
+            problems.push(Problem::degraded(key, "spec.weight", ProblemKind::WeightOutOfRange, detail));
         }
     }
+    let mut found = Vec::with_capacity(weights.len());
     let mut running = 0;
-    for member in weighted {
-        running = (running + member.rule.mapping.weight.unwrap_or(0)).min(100);
-        routes.push(route(member, running));
+    for (index, weight) in numbered().filter_map(|(index, (_, weight))| Some((index, (*weight)?))) {
+        running = (running + weight).min(100);
+        found.push((index, running));
     }
+    let rest: Vec<usize> =
+        numbered().filter(|(_, (_, weight))| weight.is_none()).map(|(index, _)| index).collect();
     let share = if rest.is_empty() { 0 } else { round_half_even(100 - running, rest.len() as u32) };
     let last = rest.len().saturating_sub(1);
-    for (index, member) in rest.into_iter().enumerate() {
-        running = if index == last { 100 } else { (running + share).min(100) };
-        routes.push(route(member, running));
+    for (place, index) in rest.into_iter().enumerate() {
+        running = if place == last { 100 } else { (running + share).min(100) };
+        found.push((index, running));
     }
-    routes
+    found
 }
 
 /// The order of [`shares`].

@@ -8,10 +8,10 @@ use crate::parse::{
     ServiceRef,
 };
 use crate::stage::settings::{Setting, Slice};
-use crate::stage::tls;
+use crate::stage::{policy, tls};
 use crate::stage::upstream::{Upstream, UpstreamKey, UpstreamOptions, UpstreamTls};
 use ir::{
-    Action, Forward, HeaderEdits, HeaderValue, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch,
+    Action, Forward, HashOn, HeaderEdits, HeaderValue, HealthCheck, HealthProbe, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch,
     PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
 };
 use sha1::{Digest, Sha1};
@@ -68,7 +68,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
         probe: false,
         action,
         headers: headers(mapping, &defaults, &upstream.key),
-        upstream: (forwards && !mapping.shadow).then_some(upstream),
+        upstream: forwards.then_some(upstream),
         created: parsed.created,
         problems,
     }))
@@ -133,7 +133,12 @@ fn action(db: &Db, reads: &Reads, mapping: &ParsedMapping, upstream: &Upstream, 
         idle_timeout_ms: mapping.idle_timeout_ms,
         rewrite,
         host_rewrite,
+        options: policy::options(mapping, hash_on(&upstream.key), defaults).boxed(),
     })
+}
+
+fn hash_on(upstream: &UpstreamKey) -> Option<HashOn> {
+    upstream.load_balancer.as_ref().and_then(|balancer| balancer.hash_on.clone())
 }
 
 /// A guard that is asked for and cannot be applied closes the route. The text must not tell clients more than that.
@@ -173,7 +178,8 @@ pub fn closed_problem(db: &Db, reads: &Reads, key: &ObjectKey, rule: &Rule) -> O
     Some(Problem::degraded(key, "", ProblemKind::NotSupported, detail))
 }
 
-fn upstream(
+/// The settings of the cluster that a Mapping names.
+pub fn upstream(
     db: &Db,
     reads: &Reads,
     key: &ObjectKey,
@@ -220,7 +226,7 @@ fn upstream(
         scheme: qualified.tls_scheme.is_some(),
         host_rewrite: mapping.host_rewrite.clone().filter(|_| tls != UpstreamTls::ClearText),
         namespace: key.namespace.clone(),
-        tag: mapping.cluster_tag.clone(),
+        tag: if mapping.shadow { Some("shadow".into()) } else { mapping.cluster_tag.clone() },
         circuit_breakers: mapping
             .circuit_breakers
             .clone()
@@ -239,6 +245,7 @@ fn upstream(
             enable_ipv6: mapping.enable_ipv6,
             hidden_context,
             endpoints: streams && load_balancer.is_none(),
+            health_checks: health_checks(key, mapping, streams, problems),
         },
         load_balancer,
         resolver: if streams { ResolverKind::Endpoint } else { ResolverKind::Service },
@@ -309,8 +316,34 @@ fn load_balancer(
             None
         }
         Some(balancer) => Some(balancer.clone()),
-        None => db.cluster_defaults(reads).load_balancer.clone().filter(|_| streams).map(Box::new),
+        // Upstream applies the Module's to every cluster, also where it balances nothing.
+        None => db.cluster_defaults(reads).load_balancer.clone().map(Box::new),
     }
+}
+
+/// Only of streamed endpoints one or the other can be left out.
+fn health_checks(
+    key: &ObjectKey,
+    mapping: &ParsedMapping,
+    streams: bool,
+    problems: &mut Vec<Problem>,
+) -> Arc<[HealthCheck]> {
+    let checks = mapping.policies.as_ref().map(|policies| policies.health_checks.clone()).unwrap_or_default();
+    if checks.is_empty() {
+        return checks;
+    }
+    if streams {
+        let speaks = |check: &HealthCheck| mapping.grpc || !matches!(check.probe, HealthProbe::Grpc { .. });
+        if checks.iter().all(speaks) {
+            return checks;
+        }
+        let detail = "a gRPC health check needs `grpc: true`; it is left out";
+        problems.push(Problem::degraded(key, "spec.health_checks", ProblemKind::ConflictingFields, detail));
+        return checks.iter().filter(|check| speaks(check)).cloned().collect();
+    }
+    let detail = "health checks need an endpoint resolver; they have no effect on a Service as a whole";
+    problems.push(Problem::degraded(key, "spec.health_checks", ProblemKind::NoEffect, detail));
+    Arc::default()
 }
 
 /// The conditions of a Mapping in the form of a route.
@@ -514,6 +547,7 @@ fn probe(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
         idle_timeout_ms: None,
         rewrite: Some(PathRewrite::Prefix(probe.rewrite.clone())),
         host_rewrite: None,
+        options: policy::options(&mapping, hash_on(&upstream.key), &defaults).boxed(),
     };
     Some(Arc::new(Rule {
         group: group_id(db, reads, &mapping, &Labels::new()),

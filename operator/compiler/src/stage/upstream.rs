@@ -3,9 +3,12 @@
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::Body;
-use crate::parse::{HashOn, ParsedLoadBalancer, ResolverKind};
+use crate::parse::{ParsedLoadBalancer, ResolverKind};
 use crate::stage::endpoint::EndpointKey;
-use ir::{CircuitBreaker, ClientTls, Cluster, Discovery, DnsFamily, Keepalive, Kind, LoadBalancing, ObjectKey};
+use ir::{
+    CircuitBreaker, ClientTls, Cluster, Discovery, DnsFamily, HashOn, HealthCheck, Keepalive, Kind, LoadBalancing,
+    ObjectKey,
+};
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
@@ -83,6 +86,8 @@ pub struct UpstreamOptions {
     pub hidden_context: Option<ObjectKey>,
     /// Endpoints are streamed although no load balancer shows it in the name.
     pub endpoints: bool,
+    /// `health_checks`
+    pub health_checks: Arc<[HealthCheck]>,
 }
 
 /// An [`UpstreamKey`] with its name and hash, which are asked for often.
@@ -271,6 +276,7 @@ pub fn row(db: &Db, reads: &Reads, upstream: &Arc<Upstream>) -> Option<Arc<Clust
         circuit_breakers: key.circuit_breakers.clone(),
         keepalive: options.keepalive.as_deref().or(defaults.keepalive.as_ref()).cloned(),
         load_balancing: key.load_balancer.as_ref().map(|balancer| balancer.policy).unwrap_or_default(),
+        health_checks: options.health_checks.clone(),
     }))
 }
 

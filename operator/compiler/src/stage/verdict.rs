@@ -5,7 +5,7 @@ use crate::incr::Reads;
 use crate::parse::Parsed;
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::tls::{SdsKey, sds_problems};
-use crate::stage::upstream::Backend;
+use crate::stage::upstream::{Backend, Upstream};
 use crate::stage::{attach, endpoint, rule};
 use ir::{Effect, Kind, ObjectKey, Problem, ProblemKind, Verdict};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
     let mut found = Findings { problems: parsed.problems.clone(), ..Findings::default() };
     match &parsed.value {
         Some(Parsed::Mapping(_)) => mapping(db, reads, key, &mut found),
+        Some(Parsed::TcpMapping(_)) => tcp_mapping(db, reads, key, &mut found),
         Some(Parsed::Host(_)) => host(db, reads, key, &mut found),
         Some(Parsed::Listener(listener)) => {
             found.problems.extend(attach::port_problem(db, reads, key, listener));
@@ -70,9 +71,8 @@ fn verdict(key: &ObjectKey, generation: i64, accepted: bool, retained: bool, fou
 
 fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     let Some(rule) = db.rules.get(&db.graph, reads, key) else { return };
-    let about = db.group_problems.get(&db.graph, reads, key);
     let mut problems = rule.problems.clone();
-    problems.extend(about.into_iter().flatten().map(|(_, problem)| problem.clone()));
+    problems.extend(about(db, reads, key));
     let refused = problems.iter().any(|problem| problem.effect == Effect::Refused);
     found.problems.extend(problems);
     if refused {
@@ -80,27 +80,51 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     }
     found.backend =
         rule.upstream.as_ref().and_then(|upstream| upstream.key.backend()).map(|backend| endpoint::name(&backend));
-    if let Some(upstream) = &rule.upstream
-        && let Some(Backend::Missing) = db.backends.get(&db.graph, reads, upstream)
-    {
-        let detail = match &upstream.key.service {
-            Some((namespace, name)) => format!("Service {namespace}/{name} does not exist"),
-            None => format!("`{}` does not exist", upstream.key.host),
-        };
-        found.problems.push(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail));
-    }
-    found.attached = rule.mapping.shadow
-        || db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
-    if !found.attached {
+    found.problems.extend(rule.upstream.as_ref().and_then(|upstream| missing_backend(db, reads, key, upstream)));
+    let placed = db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
+    // A shadow lives on the routes of the others in its group.
+    let lives = !rule.mapping.shadow
+        || db.groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.group.is_some());
+    found.attached = placed && lives;
+    if !placed {
         let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
         found.problems.push(Problem::notice(key, "spec.hostname", ProblemKind::NoMatchingHost, detail));
     }
+}
+
+fn tcp_mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
+    let Some(rule) = db.tcp_rules.get(&db.graph, reads, key) else { return };
+    found.problems.extend(rule.problems.iter().cloned());
+    found.problems.extend(about(db, reads, key));
+    if found.problems.iter().any(|problem| problem.effect == Effect::Refused) {
+        return;
+    }
+    found.backend = rule.upstream.key.backend().map(|backend| endpoint::name(&backend));
+    found.problems.extend(missing_backend(db, reads, key, &rule.upstream));
+    found.attached =
+        db.tcp_groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.chain.is_some());
+}
+
+/// What groups say about an object.
+fn about(db: &Db, reads: &Reads, key: &ObjectKey) -> Vec<Problem> {
+    let found = db.group_problems.get(&db.graph, reads, key);
+    found.into_iter().flatten().map(|(_, problem)| problem.clone()).collect()
+}
+
+fn missing_backend(db: &Db, reads: &Reads, key: &ObjectKey, upstream: &Arc<Upstream>) -> Option<Problem> {
+    let Some(Backend::Missing) = db.backends.get(&db.graph, reads, upstream) else { return None };
+    let detail = match &upstream.key.service {
+        Some((namespace, name)) => format!("Service {namespace}/{name} does not exist"),
+        None => format!("`{}` does not exist", upstream.key.host),
+    };
+    Some(Problem::notice(key, "spec.service", ProblemKind::MissingReference, detail))
 }
 
 fn host(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     let Some(host) = db.hosts.get(&db.graph, reads, key) else { return };
     found.problems.extend(host.problems.iter().cloned());
     found.problems.extend(attach::host_problems(db, reads, key, host));
+    found.problems.extend(about(db, reads, key));
     let named = host.tls.iter().flat_map(|tls| {
         let certificate = tls.resolved.certificate.iter().map(|key| ("spec.tlsSecret", key));
         certificate.chain(tls.resolved.validation.iter().map(|key| ("spec.tls.ca_secret", key)))
@@ -118,7 +142,7 @@ fn host(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
 fn listener(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     found.attached = db.listeners.get(&db.graph, reads, key).is_some();
     if !found.attached && !found.problems.iter().any(|problem| problem.effect == Effect::Refused) {
-        let detail = "no Host is taken by this Listener, so its port is not opened";
+        let detail = "no Host is taken by this Listener and no TCPMapping names its port, so it is not opened";
         found.problems.push(Problem::notice(key, "spec.hostBinding", ProblemKind::NoMatchingHost, detail));
     }
     if let Some(default) = db.hosts.get(&db.graph, reads, &db.default_host_key())

@@ -11,6 +11,8 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("matching", matching()),
         ("implied-authority", implied_authority()),
         ("actions", actions()),
+        ("policies", policies()),
+        ("health-checks", health_checks()),
         ("headers", headers()),
         ("canary", canary()),
         ("matcher-tree", matcher_tree()),
@@ -23,6 +25,7 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("listener-settings", listener_settings()),
         ("json-access-log", json_access_log()),
         ("quic", quic()),
+        ("tcp", tcp()),
     ]
 }
 
@@ -154,6 +157,83 @@ fn actions() -> RowChanges {
         .list(flat(&id, groups))
         .cluster(cluster("cluster_a"))
         .0
+}
+
+fn policies() -> RowChanges {
+    let with = |name: &str, options: ForwardOptions| {
+        let mut to = forward_to("cluster_a");
+        to.options = options.boxed();
+        group(name, on(prefix(&format!("/{name}"))), Action::Forward(to))
+    };
+    let none = ForwardOptions::default;
+    let cors = CorsPolicy {
+        origins: vec!["https://a.example.com".into(), "*".into()],
+        methods: Some("GET, POST".into()),
+        headers: Some("x-a".into()),
+        exposed_headers: Some("x-b, x-c".into()),
+        credentials: true,
+        max_age: Some(600),
+    };
+    let retry = RetryPolicy { retry_on: "5xx", num_retries: Some(3), per_try_timeout_ms: Some(1500) };
+    let plain_retry = RetryPolicy { retry_on: "gateway-error", num_retries: None, per_try_timeout_ms: None };
+    let mirror = |percent| Some(Mirror { cluster: "cluster_b".into(), percent });
+    let cookie = |path: Option<&str>, ttl_ms| {
+        Some(HashOn::Cookie { name: "sticky".into(), path: path.map(Arc::from), ttl_ms })
+    };
+    let all = vec![
+        with("nothing", none()),
+        with("retry", ForwardOptions { retry: Some(retry.into()), ..none() }),
+        with("retry-once", ForwardOptions { retry: Some(plain_retry.into()), ..none() }),
+        with("cors", ForwardOptions { cors: Some(cors.into()), ..none() }),
+        with("hash-cookie", ForwardOptions { hash_on: cookie(Some("/a"), Some(60_000)), ..none() }),
+        with("hash-own-cookie", ForwardOptions { hash_on: cookie(None, None), ..none() }),
+        with("hash-header", ForwardOptions { hash_on: Some(HashOn::Header("x-user".into())), ..none() }),
+        with("hash-address", ForwardOptions { hash_on: Some(HashOn::SourceIp), ..none() }),
+        with("priority", ForwardOptions { high_priority: true, ..none() }),
+        with("upgrade", ForwardOptions { upgrades: ["websocket".into(), "spdy/3.1".into()].into(), ..none() }),
+        with("mirror", ForwardOptions { mirror: mirror(100), ..none() }),
+        with("mirror-some", ForwardOptions { mirror: mirror(10), ..none() }),
+    ];
+    let id = list_id("*");
+    Rows::default()
+        .serve(8080, vec![host("*", VirtualHostBody::Routes(id.clone()))])
+        .list(flat(&id, all))
+        .cluster(cluster("cluster_a"))
+        .cluster(cluster("cluster_b"))
+        .0
+}
+
+fn health_checks() -> RowChanges {
+    let check = |probe| HealthCheck {
+        timeout_ms: 3000,
+        interval_ms: 5000,
+        healthy_threshold: 1,
+        unhealthy_threshold: 2,
+        probe,
+    };
+    let mut checked = cluster("cluster_checked");
+    checked.discovery = Discovery::Endpoints("k8s/default/shop/80".into());
+    checked.http2 = true;
+    checked.health_checks = [
+        check(HealthProbe::Http {
+            path: "/health".into(),
+            host: None,
+            add_headers: vec![],
+            remove_headers: vec![],
+            expected: vec![],
+        }),
+        check(HealthProbe::Http {
+            path: "/health".into(),
+            host: Some("shop.example.com".into()),
+            add_headers: vec![HeaderValue { name: "x-probe".into(), value: "1".into(), append: false }],
+            remove_headers: vec!["user-agent".into()],
+            expected: vec![(200, 204), (301, 301)],
+        }),
+        check(HealthProbe::Grpc { service: "shop".into(), authority: Some("shop".into()) }),
+    ]
+    .into();
+    let set = EndpointSet { name: "k8s/default/shop/80".into(), endpoints: vec![] };
+    Rows::default().cluster(checked).endpoints(set).0
 }
 
 fn headers() -> RowChanges {
@@ -435,6 +515,47 @@ fn quic() -> RowChanges {
     let mut front =
         listener("default/quic", 8443, vec![tls_chain("default/h", "a.example.com", "default/cert", routes)]);
     front.bind.udp = true;
-    let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];
-    Rows::default().listener(front).table(table(routes, closed)).secret("default/cert", certificate()).0
+    // The ALPN of TCP does not count here.
+    let mut chain = (*front.chains[0]).clone();
+    chain.tls.as_mut().unwrap().alpn = vec!["h2".into()];
+    front.chains = vec![chain.into()];
+    let closed = || vec![host("*", VirtualHostBody::Closed { status: 404 })];
+    let beside = "default/tcp/default/h";
+    let tcp = listener("default/tcp", 8443, vec![tls_chain("default/h", "a.example.com", "default/cert", beside)]);
+    let advertised = RouteTable { advertises_http3: true, ..table(beside, closed()) };
+    Rows::default()
+        .listener(front)
+        .listener(tcp)
+        .table(table(routes, closed()))
+        .table(advertised)
+        .secret("default/cert", certificate())
+        .0
+}
+
+fn tcp() -> RowChanges {
+    let chain = |name: &str, matches, tls, clusters: &[(&str, u32)], idle_timeout_ms| Chain {
+        name: name.into(),
+        matches,
+        tls,
+        body: ChainBody::Tcp(Arc::new(TcpProxy {
+            stat_prefix: "ingress_tls_9000".into(),
+            clusters: clusters.iter().map(|(name, weight)| (Arc::from(*name), *weight)).collect(),
+            idle_timeout_ms,
+        })),
+    };
+    let tls = ServerTls { certificate: Some("default/cert".into()), ..Default::default() };
+    let named = ChainMatch::Tls(vec!["db.example.com".into()]);
+    let split = chain("tcp:db.example.com", named, Some(tls), &[("a", 10), ("b", 90)], Some(0));
+    let mut front = listener(
+        "listener-127.0.0.1-9000",
+        9000,
+        vec![chain("tcp", ChainMatch::Rest, None, &[("a", 100)], None), split],
+    );
+    front.filters = vec![ListenerFilter::TlsInspector];
+    Rows::default()
+        .listener(front)
+        .cluster(cluster("a"))
+        .cluster(cluster("b"))
+        .secret("default/cert", certificate())
+        .0
 }

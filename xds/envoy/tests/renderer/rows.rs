@@ -21,7 +21,14 @@ pub fn exact(text: &str) -> TextMatch {
 }
 
 pub fn forward_to(cluster: &str) -> Forward {
-    Forward { cluster: cluster.into(), timeout_ms: 3000, idle_timeout_ms: None, rewrite: None, host_rewrite: None }
+    Forward {
+        cluster: cluster.into(),
+        timeout_ms: 3000,
+        idle_timeout_ms: None,
+        rewrite: None,
+        host_rewrite: None,
+        options: None,
+    }
 }
 
 pub fn direct(status: u16, body: &str) -> Action {
@@ -67,7 +74,7 @@ pub fn host(domain: &str, body: VirtualHostBody) -> VirtualHost {
 }
 
 pub fn table(name: &str, virtual_hosts: Vec<VirtualHost>) -> RouteTable {
-    RouteTable { name: name.into(), virtual_hosts }
+    RouteTable { name: name.into(), virtual_hosts, advertises_http3: false }
 }
 
 pub fn http() -> HttpSettings {
@@ -137,6 +144,7 @@ pub fn cluster(name: &str) -> Cluster {
         circuit_breakers: vec![],
         keepalive: None,
         load_balancing: LoadBalancing::RoundRobin,
+        health_checks: [].into(),
     }
 }
 

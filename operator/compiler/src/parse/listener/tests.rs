@@ -35,16 +35,19 @@ fn what_is_wrong_with_a_listener_is_named() {
             (json!({"protocolStack": ["HTTP", "TCP"]}), &["Notice spec.protocol NoEffect"]),
             (json!({"protocol": null, "protocolStack": ["TLS", "HTTP"]}), &["Refused spec.protocolStack InvalidValue"]),
             (json!({"protocol": null, "protocolStack": ["TCP", "HTTP"]}), &["Refused spec.protocolStack InvalidValue"]),
+            (json!({"protocol": null, "protocolStack": ["TLS", "HTTP", "UDP"]}), &[]),
+            (json!({"protocol": null, "protocolStack": ["TLS", "UDP"]}), &["Refused spec.protocolStack InvalidValue"]),
+            (json!({"protocol": null, "protocolStack": ["HTTP", "UDP"]}), &["Refused spec.protocolStack InvalidValue"]),
             (
-                json!({"protocol": null, "protocolStack": ["TLS", "HTTP", "UDP"]}),
-                &["Refused spec.protocolStack NotSupported"],
+                json!({"protocol": null, "protocolStack": ["PROXY", "TLS", "HTTP", "UDP"]}),
+                &["Refused spec.protocolStack InvalidValue"],
             ),
             (
                 json!({"protocol": null, "protocolStack": ["TLS", "TLS", "HTTP", "TCP"]}),
                 &["Refused spec.protocolStack[1] InvalidValue"],
             ),
-            (json!({"protocol": "TCP"}), &["Degraded spec.protocol NotSupported"]),
-            (json!({"protocol": "TLS"}), &["Degraded spec.protocol NotSupported"]),
+            (json!({"protocol": "TCP"}), &[]),
+            (json!({"protocol": "TLS"}), &[]),
             (binding(json!({})), &["Refused spec.hostBinding InvalidValue"]),
             (binding(json!({"namespace": {}})), &["Refused spec.hostBinding.namespace.from InvalidValue"]),
             (

@@ -1,6 +1,6 @@
 use crate::parse::tests::{brief, judge_as, table, value, with};
-use crate::parse::{HashOn, HostCondition, Limits, Parsed, ParsedLoadBalancer, ParsedMapping};
-use ir::{HeaderValue, Kind, LoadBalancing, NamedMatch, PathMatch, RedirectPath, TextMatch};
+use crate::parse::{HostCondition, Limits, Parsed, ParsedLoadBalancer, ParsedMapping};
+use ir::{HashOn, HeaderValue, Kind, LoadBalancing, NamedMatch, PathMatch, RedirectPath, TextMatch};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ fn what_is_wrong_with_a_mapping_is_named() {
             ),
             (
                 json!({"host_redirect": true, "shadow": true}),
-                &["Degraded spec.host_redirect ConflictingFields", "Notice spec.shadow NotSupported"],
+                &["Degraded spec.host_redirect ConflictingFields"],
             ),
             // Options that are left out.
             (json!({"timeout_ms": -1}), &["Degraded spec.timeout_ms InvalidValue"]),
@@ -148,13 +148,10 @@ fn what_is_wrong_with_a_mapping_is_named() {
                 json!({"load_balancer": {"policy": "ring_hash", "header": "a b"}}),
                 &["Degraded spec.load_balancer.header InvalidValue"],
             ),
-            (
-                json!({"load_balancer": {"policy": "ring_hash", "header": "a"}}),
-                &["Notice spec.load_balancer NotSupported"],
-            ),
+            (json!({"load_balancer": {"policy": "ring_hash", "header": "a"}}), &[]),
             (
                 json!({"load_balancer": {"policy": "ring_hash", "cookie": {"name": "c", "ttl": "x"}}}),
-                &["Degraded spec.load_balancer.cookie.ttl InvalidValue", "Notice spec.load_balancer NotSupported"],
+                &["Degraded spec.load_balancer.cookie.ttl InvalidValue"],
             ),
             (json!({"dns_type": "dynamic"}), &["Degraded spec.dns_type InvalidValue"]),
             (
@@ -168,32 +165,27 @@ fn what_is_wrong_with_a_mapping_is_named() {
 }
 
 #[test]
-fn what_is_not_rendered_yet_is_said() {
+fn what_is_wrong_with_policies_is_named() {
     table(
         Kind::Mapping,
         &base(),
         &[
-            (
-                json!({"retry_policy": {"retry_on": "5xx", "per_try_timeout": "1.5s"}}),
-                &["Notice spec.retry_policy NotSupported"],
-            ),
+            (json!({"retry_policy": {"retry_on": "5xx", "per_try_timeout": "1.5s"}}), &[]),
             (
                 json!({"retry_policy": {"num_retries": -1, "per_try_timeout": "x"}}),
                 &[
                     "Degraded spec.retry_policy.retry_on InvalidValue",
                     "Degraded spec.retry_policy.num_retries InvalidValue",
                     "Degraded spec.retry_policy.per_try_timeout InvalidValue",
-                    "Notice spec.retry_policy NotSupported",
                 ],
             ),
-            (json!({"cors": {"origins": ["a"]}}), &["Notice spec.cors NotSupported"]),
+            (json!({"cors": {"origins": ["a"]}}), &[]),
             (
                 json!({"cors": {"origins": ["", "b\n"], "max_age": "1d"}}),
                 &[
                     "Degraded spec.cors.origins[0] InvalidValue",
                     "Degraded spec.cors.origins[1] InvalidValue",
                     "Degraded spec.cors.max_age InvalidValue",
-                    "Notice spec.cors NotSupported",
                 ],
             ),
             (
@@ -205,7 +197,6 @@ fn what_is_not_rendered_yet_is_said() {
                     "Degraded spec.health_checks[0].health_check.http.path InvalidValue",
                     "Degraded spec.health_checks[0].health_check.http.add_request_headers.a InvalidFormat",
                     "Degraded spec.health_checks[0].health_check.http.expected_statuses[0] InvalidValue",
-                    "Notice spec.health_checks NotSupported",
                 ],
             ),
             (json!({"labels": {}}), &[]),
@@ -215,15 +206,13 @@ fn what_is_not_rendered_yet_is_said() {
             ),
             (
                 json!({"allow_upgrade": ["websocket", "spdy/3.1", "a b"]}),
-                &["Degraded spec.allow_upgrade[2] InvalidValue", "Notice spec.allow_upgrade NotSupported"],
+                &["Degraded spec.allow_upgrade[2] InvalidValue"],
             ),
-            (
-                json!({"use_websocket": true}),
-                &["Notice spec.use_websocket Deprecated", "Notice spec.use_websocket NotSupported"],
-            ),
+            (json!({"use_websocket": true}), &["Notice spec.use_websocket Deprecated"]),
             (json!({"priority": "default"}), &[]),
-            (json!({"priority": "high"}), &["Notice spec.priority NotSupported"]),
-            (json!({"priority": "HIGH"}), &["Degraded spec.priority InvalidValue"]),
+            (json!({"priority": "high"}), &[]),
+            (json!({"priority": "HIGH"}), &[]),
+            (json!({"priority": "urgent"}), &["Degraded spec.priority InvalidValue"]),
             (json!({"auth_context_extensions": {"a": "b"}}), &["Notice spec.auth_context_extensions NotSupported"]),
             (json!({"outlier_detection": "x"}), &["Degraded spec.outlier_detection NotSupported"]),
             (
@@ -243,7 +232,7 @@ fn what_is_not_rendered_yet_is_said() {
                     "Notice spec.docs NoEffect",
                 ],
             ),
-            (json!({"shadow": true}), &["Notice spec.shadow NotSupported"]),
+            (json!({"shadow": true}), &[]),
         ],
     );
 }

@@ -175,11 +175,11 @@ fn what_is_not_rendered_is_said() {
                 "Degraded spec.config.set_current_client_cert_details NotSupported",
             ],
         ),
-        (json!({"retry_policy": {"retry_on": "5xx"}}), &["Notice spec.config.retry_policy NotSupported"]),
+        (json!({"retry_policy": {"retry_on": "5xx"}}), &[]),
         (json!({"retry_policy": {"retry_on": "6xx"}}), &["Degraded spec.config.retry_policy.retry_on Malformed"]),
         (
             json!({"cors": {"max_age": "x"}}),
-            &["Degraded spec.config.cors.max_age InvalidValue", "Notice spec.config.cors NotSupported"],
+            &["Degraded spec.config.cors.max_age InvalidValue"],
         ),
         (json!({"default_labels": {"d": {"defaults": []}}}), &["Degraded spec.config.default_labels NotSupported"]),
         (

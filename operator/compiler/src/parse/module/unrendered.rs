@@ -136,12 +136,6 @@ fn connections(config: &mut Config) {
 }
 
 fn policies(config: &mut Config) {
-    if let Some(found) = config.decoded("retry_policy") {
-        policy::retry("config.retry_policy", &found, config.report);
-    }
-    if let Some(found) = config.decoded("cors") {
-        policy::cors("config.cors", &found, config.report);
-    }
     if let Some(found) = config.decoded::<Vec<_>>("error_response_overrides") {
         policy::error_bodies("config.error_response_overrides", &found, config.report);
     }

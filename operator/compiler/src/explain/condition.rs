@@ -1,0 +1,137 @@
+//! The conditions of a route, one by one, against a request.
+
+use super::Request;
+use super::path::parameter;
+use crate::check::regex;
+use ir::{ImpliedAuthority, NamedMatch, PathMatch, ProtoVariant, RouteGroup, TextMatch};
+
+/// A request as routes see it.
+pub struct Seen<'r> {
+    /// As it was sent.
+    pub request: &'r Request,
+    /// `:authority`
+    pub authority: &'r str,
+    /// Normalized, without query.
+    pub path: &'r str,
+    /// The query.
+    pub query: Option<&'r str>,
+    /// `x-forwarded-proto`
+    pub proto: &'r str,
+}
+
+/// What of a group's conditions the request does not meet, in words; at most one for each part.
+pub fn failures(group: &RouteGroup, seen: &Seen, variant: ProtoVariant) -> Vec<String> {
+    let matches = &group.matches;
+    let mut failed = Vec::new();
+    let case_sensitive = group.routes.iter().any(|route| route.case_sensitive);
+    if !path_fits(&matches.path, seen.path, case_sensitive) {
+        let verb = match &matches.path {
+            PathMatch::Prefix(_) => "does not begin with",
+            PathMatch::Exact(_) => "is not",
+            PathMatch::Regex(_) => "does not match",
+        };
+        failed.push(format!("the path `{}` {verb} `{}`", seen.path, matches.path.text()));
+    }
+    if let Some(authority) = &matches.authority
+        && !fits(authority, Some(seen.authority))
+    {
+        failed.push(format!("the host `{}` is not {}", seen.authority, words(authority)));
+    }
+    for header in &matches.headers {
+        if header.name.eq_ignore_ascii_case("x-forwarded-proto") && proto_is_decided(group, variant) {
+            continue;
+        }
+        let value = header_value(seen, &header.name);
+        if !fits(&header.value, value.as_deref()) {
+            failed.push(unmet("header", header, value.as_deref()));
+        }
+    }
+    for condition in &matches.query {
+        let value = parameter(seen.query, &condition.name);
+        if !fits(&condition.value, value) {
+            failed.push(unmet("query parameter", condition, value));
+        }
+    }
+    failed
+}
+
+/// Whether a member's path condition holds, case included: members of a group may differ in that.
+pub fn path_fits(condition: &PathMatch, path: &str, case_sensitive: bool) -> bool {
+    let begins = |path: &str, prefix: &str| path.starts_with(prefix);
+    match condition {
+        PathMatch::Prefix(prefix) if case_sensitive => begins(path, prefix),
+        PathMatch::Prefix(prefix) => begins(&path.to_ascii_lowercase(), &prefix.to_ascii_lowercase()),
+        PathMatch::Exact(exact) if case_sensitive => path == &**exact,
+        PathMatch::Exact(exact) => path.eq_ignore_ascii_case(exact),
+        PathMatch::Regex(expression) => regex::is_full_match(expression, path),
+    }
+}
+
+/// The user's own condition on the header is gone where the listener has decided it; see [`ProtoVariant`].
+fn proto_is_decided(group: &RouteGroup, variant: ProtoVariant) -> bool {
+    let matches = &group.matches;
+    let is_proto = |header: &NamedMatch| header.name.eq_ignore_ascii_case("x-forwarded-proto");
+    match variant {
+        ProtoVariant::AsIs => false,
+        ProtoVariant::Secure => true,
+        ProtoVariant::Insecure => {
+            matches.authority.is_some() || matches.headers.iter().any(|header| !is_proto(header))
+        }
+    }
+}
+
+/// Whether the virtual host implies a group's host condition. It holds then for every request that gets there.
+pub fn is_implied(group: &RouteGroup, implied: &ImpliedAuthority) -> bool {
+    match (&group.matches.authority, implied) {
+        (None, _) => true,
+        (Some(TextMatch::Regex(_) | TextMatch::Present), _) => false,
+        (Some(_), ImpliedAuthority::AllGlobs) => true,
+        _ => false,
+    }
+}
+
+/// Values of equal headers count as one text with commas, as Envoy has it.
+fn header_value(seen: &Seen, name: &str) -> Option<String> {
+    match name.to_ascii_lowercase().as_str() {
+        ":method" => Some(seen.request.method.clone()),
+        ":authority" | "host" => Some(seen.authority.to_owned()),
+        ":path" => Some(seen.query.map_or_else(|| seen.path.to_owned(), |query| format!("{}?{query}", seen.path))),
+        ":scheme" => Some(if seen.request.tls { "https" } else { "http" }.to_owned()),
+        "x-forwarded-proto" => Some(seen.proto.to_owned()),
+        name => {
+            let headers = seen.request.headers.iter();
+            let values: Vec<&str> =
+                headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
+            (!values.is_empty()).then(|| values.join(","))
+        }
+    }
+}
+
+fn fits(condition: &TextMatch, value: Option<&str>) -> bool {
+    let Some(value) = value else { return false };
+    match condition {
+        TextMatch::Exact(text) => value == &**text,
+        TextMatch::Prefix(text) => value.starts_with(&**text),
+        TextMatch::Suffix(text) => value.ends_with(&**text),
+        TextMatch::Regex(expression) => regex::is_full_match(expression, value),
+        TextMatch::Present => true,
+    }
+}
+
+fn unmet(what: &str, condition: &NamedMatch, value: Option<&str>) -> String {
+    let wanted = words(&condition.value);
+    match value {
+        Some(value) => format!("{what} `{}` is `{value}`, not {wanted}", condition.name),
+        None => format!("{what} `{}` is missing; it has to be {wanted}", condition.name),
+    }
+}
+
+fn words(condition: &TextMatch) -> String {
+    match condition {
+        TextMatch::Exact(text) => format!("`{text}`"),
+        TextMatch::Prefix(text) => format!("`{text}*`"),
+        TextMatch::Suffix(text) => format!("`*{text}`"),
+        TextMatch::Regex(expression) => format!("a match of `{expression}`"),
+        TextMatch::Present => "there".to_owned(),
+    }
+}

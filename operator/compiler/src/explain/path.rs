@@ -1,0 +1,103 @@
+//! What Envoy makes of a request's path before it looks for a route.
+
+/// The path as routes see it (normalized, without query and fragment), and the query.
+///
+/// Source: Envoy's `normalize_path` (RFC 3986, section 6: percent-encoded letters that need no encoding, `\` for `/`,
+/// dot segments) and `merge_slashes`.
+pub fn split(target: &str, merge_slashes: bool) -> (String, Option<String>) {
+    let target = target.split_once('#').map_or(target, |(target, _)| target);
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    let mut path = without_dots(&decoded(path));
+    if merge_slashes {
+        while path.contains("//") {
+            path = path.replace("//", "/");
+        }
+    }
+    (path, query)
+}
+
+/// Whether the path has a slash in disguise, which `reject_requests_with_escaped_slashes` refuses.
+pub fn has_escaped_slash(target: &str) -> bool {
+    let path = target.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    path.contains("%2f") || path.contains("%5c")
+}
+
+/// The value of the first parameter of that name, as it is written.
+pub fn parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    query?.split('&').find_map(|pair| {
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (found == name).then_some(value)
+    })
+}
+
+fn decoded(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(character) = rest.chars().next() {
+        let code = rest.get(1..3).filter(|_| character == '%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let plain = code.map(char::from).filter(|plain| plain.is_ascii_alphanumeric() || "-._~".contains(*plain));
+        match (plain, character) {
+            (Some(plain), _) => out.push(plain),
+            (None, '\\') => out.push('/'),
+            (None, other) => out.push(other),
+        }
+        let taken = if plain.is_some() { 3 } else { character.len_utf8() };
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    out
+}
+
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                // What a dot segment ends with is a folder.
+                if last {
+                    kept.push("");
+                }
+            }
+            other => kept.push(other),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parameter, split};
+
+    #[test]
+    fn paths_are_normalized() {
+        for (target, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/./b/..", "/a/"),
+            ("/../../a", "/a"),
+            ("/a/%2e%2E/b", "/b"),
+            (r"/a\b", "/a/b"),
+            ("/%41%2f", "/A%2f"),
+            ("/a//b/", "/a//b/"),
+            ("/a?x=/../", "/a"),
+            ("/a#b", "/a"),
+            ("/", "/"),
+        ] {
+            assert_eq!(split(target, false).0, expected, "{target}");
+        }
+        assert_eq!(split("/a//b///c", true).0, "/a/b/c");
+    }
+
+    #[test]
+    fn the_first_value_of_a_parameter_counts() {
+        let query = Some("a=1&b&a=2");
+        assert_eq!((parameter(query, "a"), parameter(query, "b"), parameter(query, "c")), (Some("1"), Some(""), None));
+    }
+}
