@@ -11,6 +11,7 @@
 //! credentials  keys, certificates, tokens
 //! components   command lines of the control plane
 //! node         starts the components, says when the cluster can be used
+//! agent        runs pods as processes
 //! ```
 //!
 //! A test uses it like this; the cluster ends when the value is dropped, and when the test is killed:
@@ -28,6 +29,7 @@
 //! # }
 //! ```
 
+pub mod agent;
 pub mod binaries;
 mod components;
 mod credentials;
@@ -38,6 +40,7 @@ mod node;
 pub mod state;
 
 use crate::process::{END_WITH_PARENT, is_alive};
+use agent::images::{self, Image};
 use anyhow::{Context, Result, bail};
 use binaries::Binaries;
 use nix::sys::signal::{Signal, kill};
@@ -164,6 +167,33 @@ impl Cluster {
     /// What is on disk.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Puts a program, or a folder with an `entrypoint`, into the image table.
+    pub fn load(&self, name: &str, path: &Path) -> Result<()> {
+        images::load(&self.state, name, &Image::from_path(path)?)
+    }
+
+    /// What the containers of a pod have written: name and file. Without a pod of that name it is the log of that component.
+    /// `previous` asks for what they wrote before they were started again.
+    pub fn logs(&self, namespace: &str, pod: &str, previous: bool) -> Result<Vec<(String, PathBuf)>> {
+        let (folder, prefix) = (self.state.path("log/pods"), format!("{namespace}_{pod}_"));
+        let suffix = if previous { ".previous.log" } else { ".log" };
+        let mut logs = Vec::new();
+        for entry in std::fs::read_dir(&folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let container = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(suffix));
+            // Names of containers have no dots, so with one this is the other kind of file.
+            if let Some(container) = container.filter(|container| !container.contains('.')) {
+                logs.push((container.to_owned(), folder.join(&name)));
+            }
+        }
+        if logs.is_empty() && pod.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+            let component = self.state.path(&format!("log/{pod}.log"));
+            logs.extend(component.is_file().then(|| (pod.to_owned(), component)));
+        }
+        logs.sort();
+        Ok(logs)
     }
 
     /// A command that runs inside, with `KUBECONFIG` and `kubectl`, in the same working directory. Its streams, exit status

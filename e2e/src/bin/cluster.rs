@@ -1,12 +1,14 @@
 //! `cluster`: a real Kubernetes on this machine, for tests and for trying things out.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::cluster::state::State;
 use e2e::cluster::{self, Cluster, FOREIGN, Scope, binaries, keeper};
 use e2e::process;
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Starts and ends a Kubernetes cluster whose parts are processes of this user.
@@ -33,6 +35,30 @@ enum Action {
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// Put an image into the image table: a program, or a folder with an `entrypoint`
+    Load {
+        #[command(flatten)]
+        cluster: Name,
+        /// Name of the image, and what it is
+        #[arg(value_name = "NAME=PATH", required = true)]
+        images: Vec<String>,
+    },
+    /// Print what a container has written
+    Logs {
+        #[command(flatten)]
+        cluster: Name,
+        /// The pod, or a component of the control plane
+        pod: String,
+        /// Its namespace
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+        /// One container; all of them otherwise
+        #[arg(long, short)]
+        container: Option<String>,
+        /// What it wrote before it was started again
+        #[arg(long, short)]
+        previous: bool,
     },
     /// End a cluster and everything in it
     Down {
@@ -69,6 +95,29 @@ fn main() -> Result<ExitCode> {
         Action::Up { cluster: Name { name } } => up(&name)?,
         Action::Exec { command, .. } if foreign => return cluster::exec_foreign(&command),
         Action::Exec { cluster: Name { name }, command } => return cluster::exec(&name, &command),
+        Action::Load { .. } | Action::Logs { .. } if foreign => {
+            bail!("{FOREIGN} is set: that cluster has its own images and logs")
+        }
+        Action::Load { cluster: Name { name }, images } => {
+            let cluster = Cluster::find(&name)?;
+            for image in images {
+                let (name, path) = image.split_once('=').with_context(|| format!("{image}: NAME=PATH is expected"))?;
+                cluster.load(name, Path::new(path))?;
+            }
+        }
+        Action::Logs { cluster: Name { name }, pod, namespace, container, previous } => {
+            let mut logs = Cluster::find(&name)?.logs(&namespace, &pod, previous)?;
+            logs.retain(|(name, _)| container.as_ref().is_none_or(|wanted| wanted == name));
+            if logs.is_empty() {
+                bail!("there is no log of {namespace}/{pod}");
+            }
+            for (name, log) in &logs {
+                if logs.len() > 1 {
+                    say(&format!("==> {name} <=="));
+                }
+                io::copy(&mut File::open(log)?, &mut io::stdout())?;
+            }
+        }
         Action::Down { cluster: Name { name } } => {
             if !cluster::down(&State::of(&name)?)? {
                 say(&format!("no cluster of the name {name} runs"));
@@ -93,9 +142,9 @@ fn up(name: &str) -> Result<()> {
 }
 
 fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn progress(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
 }

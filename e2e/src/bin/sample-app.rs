@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use e2e::sample::{self, Backend};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Answers every request with its own name, its version, and what reached it.
 ///
@@ -23,6 +24,11 @@ async fn main() -> Result<()> {
         println!("{} {} listens on http://{}", backend.name, backend.version, listener.local_addr()?);
         serving.spawn(sample::serve(backend, listener));
     }
-    tokio::signal::ctrl_c().await?;
+    // The first process of a container gets no signal that it does not ask for.
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminated.recv() => {}
+    }
     Ok(())
 }

@@ -9,6 +9,7 @@
 //! The kernel ends `first` when the keeper dies, and everything in the pid namespace when `first` dies. Without
 //! namespaces the keeper starts `node` itself, and the kernel ends each component with `node`.
 
+use super::agent::{container, sandbox};
 use super::state::State;
 use super::{ENVTEST, namespace, network, node};
 use crate::process::{END_WITH_PARENT, guarded};
@@ -44,6 +45,10 @@ pub fn play_role() -> Option<Result<ExitCode>> {
         FIRST => Some(first(&folder, tied)),
         NODE => Some(node::run(&folder, tied, arguments.get(3).map(String::as_str))),
         TRY => Some(try_namespaces(&folder)),
+        sandbox::HOLDER => Some(sandbox::hold()),
+        container::WATCHER => Some(container::watch(&folder)),
+        container::PROGRAM => Some(container::become_program(&folder)),
+        container::COMMAND => Some(container::run_command(arguments.get(1..).unwrap_or_default())),
         TRY_FIRST => Some(namespace::mount_file_systems(&folder).map(|()| ExitCode::SUCCESS)),
         _ => None,
     }

@@ -38,8 +38,7 @@ pub fn create() -> Result<()> {
 pub fn mount_file_systems(keep: &Path) -> Result<()> {
     // Taken before anything is mounted over it.
     let kept = File::open(keep)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .context("cannot make the mounts private")?;
+    make_private()?;
     mount_new("proc", Path::new("/proc"))?;
     let resolv_conf = resolv_conf();
     let run = Path::new("/run").canonicalize()?;
@@ -67,6 +66,12 @@ fn resolv_conf() -> Option<PathBuf> {
     }
     let target = Path::new("/etc").join(fs::read_link(&path).ok()?);
     Some(target.parent()?.canonicalize().ok()?.join(target.file_name()?))
+}
+
+/// Keeps what is mounted in this namespace from appearing in others.
+pub fn make_private() -> Result<()> {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("cannot make the mounts private")
 }
 
 /// Mounts an empty file system of that kind.

@@ -1,5 +1,6 @@
 //! The process that is the node: it starts the components, watches over them, and says when the cluster can be used.
 
+use super::agent::{self, Agent, images};
 use super::binaries::Binaries;
 use super::components::{self, DNS_ADDRESS, NODE_NAME, PORTS, Ports};
 use super::network::NODE_ADDRESS;
@@ -80,10 +81,22 @@ async fn serve(state: State, alone: Option<&str>) -> Result<()> {
         wait_for("the API server", async || Ok(client.request_text(get("/readyz")?).await? == "ok")).await?;
         if alone.is_none() {
             create_node(&client).await?;
+            agent::register(&client).await?;
             for (name, arguments) in components::controllers() {
                 components.start(name, arguments, &failed);
             }
             create_dns_service(&client).await?;
+            if let Some(folder) = std::env::current_exe()?.parent() {
+                images::load_built(&state, folder)?;
+            }
+            let agent = Rc::new(Agent::new(client.clone(), state.clone())?);
+            let beating = Rc::clone(&agent);
+            tokio::task::spawn_local(async move { beating.beat().await });
+            let failed = failed.clone();
+            tokio::task::spawn_local(async move {
+                let ended = agent.run().await.err();
+                let _ = failed.send(ended.unwrap_or_else(|| anyhow::anyhow!("the watch of pods ended"))).await;
+            });
             wait_for_controllers(&client).await?;
         }
         components.started.set(true);

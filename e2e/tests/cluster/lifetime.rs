@@ -197,6 +197,16 @@ fn an_ordinary_user_can_have_one() {
         output(&mut user(&["exec", "--", "getent", "hosts", "kubernetes.default"])).split(' ').next(),
         Some("10.96.0.1")
     );
+    // Pods, too.
+    lend(Path::new(env!("CARGO_BIN_EXE_sample-app")), &at("sample-app"));
+    output(&mut user(&["load", &format!("mine={}", at("sample-app").display())]));
+    let pod = "kubectl run web --image=mine:1 --port=80 --expose -- web=v3@0.0.0.0:80 \
+               && kubectl wait --for=condition=Ready --timeout=60s pod/web \
+               && curl --silent --fail --max-time 10 --retry 20 --retry-all-errors --retry-delay 1 http://web/";
+    let answer = output(&mut user(&["exec", "--", "bash", "-c", pod]));
+    assert!(answer.contains("\"version\": \"v3\""), "{answer}");
+    assert!(output(&mut user(&["logs", "web"])).contains("listens on"));
+
     let status = run(&mut user(&["exec", "--", "sh", "-c", "kill -9 $$"])).status;
     assert_eq!((status.code(), status.signal()), (Some(137), None));
     output(&mut user(&["down"]));

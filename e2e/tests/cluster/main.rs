@@ -8,5 +8,6 @@
 )]
 
 mod lifetime;
+mod pods;
 mod serving;
 mod support;
