@@ -10,10 +10,11 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BENCH ?=
 CORPUS ?=
+PROBE ?=
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench corpus crds cluster cluster-exec cluster-stop
+.PHONY: help build run test check fmt clippy envoy bench corpus probe crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -49,6 +50,10 @@ corpus: ## compare with upstream's recorded cases in ../shared, if they are ther
 	@$(CARGO) build --locked --workspace --bins
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/debug/corpus" \
 		--output "$(TARGET_DIR)/corpus.txt" $(CORPUS)
+
+probe: ## a cold start with 10,000 Mappings in a real cluster: CPU, memory, times, statuses; PROBE="--services 1"
+	@$(CARGO) build --release --locked --workspace --bins
+	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/release/probe" $(PROBE)
 
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins

@@ -8,6 +8,7 @@
 //! cluster     a real Kubernetes on this machine
 //! kat         upstream's test client and test server
 //! corpus      upstream's recorded cases against Nuncio
+//! probe       a cold start in it with many Mappings, measured
 //! quickstart  the sample application and `nuncio serve` over manifests/quickstart
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod corpus;
 pub mod envoy;
 pub mod kat;
 pub mod net;
+pub mod probe;
 pub mod process;
 pub mod quickstart;
 pub mod sample;

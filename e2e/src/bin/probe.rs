@@ -1,0 +1,63 @@
+//! `probe`: what a cold start with many Mappings costs in a real cluster, as a table.
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use e2e::cluster::{self, Cluster, Scope};
+use e2e::probe::{self, Size};
+use e2e::process;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+
+/// Measures `nuncio entrypoint` over many Mappings in a cluster of its own: CPU time, memory, time to serve, status
+/// writing beside that of a bare client, and edits meanwhile. Everything runs on this machine, the API server too.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Mappings to create
+    #[arg(long, default_value_t = 10_000)]
+    mappings: usize,
+    /// Services that they lead to; measured one after the other
+    #[arg(long, value_delimiter = ',', default_value = "1,10000")]
+    services: Vec<usize>,
+    /// Edits of one Mapping while statuses are written, and again when all is idle
+    #[arg(long, default_value_t = 20)]
+    edits: usize,
+    /// The program to measure. Default: `nuncio` beside this one
+    #[arg(long)]
+    nuncio: Option<PathBuf>,
+    /// This process is inside the cluster already.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    process::become_guarded()?;
+    let arguments = Arguments::parse();
+    let own = std::env::current_exe()?;
+    let nuncio = arguments.nuncio.clone().unwrap_or_else(|| own.with_file_name("nuncio"));
+    let envoy = e2e::envoy::binary().context("there is no Envoy; `make envoy` installs it")?;
+    if arguments.inside {
+        let services = arguments.services.first().copied().unwrap_or(1);
+        let size = Size { mappings: arguments.mappings, services, edits: arguments.edits };
+        let table = tokio::runtime::Runtime::new()?.block_on(probe::measure(&size, &nuncio, &envoy))?;
+        std::io::stdout().write_all(table.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(reason) = cluster::obstacle(Scope::Whole) {
+        bail!("{reason}");
+    }
+    for services in &arguments.services {
+        // A cluster for each: what the API server keeps of one run would slow down the next.
+        let cluster = Cluster::up(&format!("probe-{}", std::process::id()))?;
+        let mut command = cluster.command(&own);
+        command.arg("--inside").arg("--services").arg(services.to_string());
+        command.arg("--mappings").arg(arguments.mappings.to_string()).arg("--edits").arg(arguments.edits.to_string());
+        command.arg("--nuncio").arg(std::path::absolute(&nuncio)?).env("NUNCIO_ENVOY", &envoy);
+        let status = command.stdin(Stdio::null()).status()?;
+        if !status.success() {
+            bail!("the measurement failed: {status}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

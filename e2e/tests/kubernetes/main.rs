@@ -1,0 +1,13 @@
+//! `nuncio entrypoint` in a real cluster, with a real Envoy: what a user sees of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation ends the test"
+)]
+
+mod definitions;
+mod faults;
+mod scene;
+mod statuses;

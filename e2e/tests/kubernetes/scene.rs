@@ -1,0 +1,228 @@
+//! One namespace of the shared cluster with a gateway over it.
+
+use e2e::cluster::{self, Cluster, Scope};
+use e2e::process::{Guard, descendants};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// For whatever has to happen; reached only when something is broken.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Where Mappings of these tests lead: the sample application, inside.
+pub const BACKEND: &str = "10.244.0.1:18080";
+const DIAGNOSTICS: u16 = 8877;
+
+/// Clear text on port 8080 for every host name.
+const BASE: &str = "
+apiVersion: getambassador.io/v3alpha1
+kind: Listener
+metadata: {name: http}
+spec: {port: 8080, protocol: HTTP, securityModel: INSECURE, hostBinding: {namespace: {from: SELF}}}
+---
+apiVersion: getambassador.io/v3alpha1
+kind: Host
+metadata: {name: all}
+spec: {hostname: '*', acmeProvider: {authority: none}, requestPolicy: {insecure: {action: Route}}}
+";
+
+/// A gateway that reads one namespace. Tests take turns, as they share ports; the cluster ends with the process.
+pub struct Scene {
+    pub namespace: String,
+    cluster: &'static Cluster,
+    gateway: Guard,
+    _application: Guard,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    /// With the definitions, a Listener and a Host; the gateway is ready. `None`, said aloud, where there is no cluster.
+    pub fn start(name: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        let before = |cluster: &Cluster, namespace: &str| {
+            install_definitions(cluster);
+            apply(cluster, namespace, BASE);
+        };
+        let scene = Self::start_after(name, environment, before)?;
+        scene.wait_until("readiness", || scene.diagnostics("/ambassador/v0/check_ready").contains("200 OK"));
+        Some(scene)
+    }
+
+    /// The gateway starts when `before` has prepared the cluster.
+    pub fn start_after(name: &str, environment: &[(&str, &str)], before: impl FnOnce(&Cluster, &str)) -> Option<Self> {
+        static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
+            Cluster::up(&format!("kubernetes-{}", std::process::id())).expect("a cluster that starts")
+        });
+        static TURN: Mutex<()> = Mutex::new(());
+        if let Some(reason) = cluster::obstacle(Scope::Whole) {
+            return skip(name, &reason);
+        }
+        let Some(envoy) = e2e::envoy::binary() else {
+            assert!(std::env::var_os("CI").is_none(), "no Envoy: `make envoy` installs it");
+            return skip(name, "no Envoy; `make envoy` installs it");
+        };
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Scope::ApiOnly(reason) = CLUSTER.scope() {
+            return skip(name, reason);
+        }
+        let cluster: &'static Cluster = &CLUSTER;
+        output(cluster.command("kubectl").args(["create", "namespace", name]));
+        before(cluster, name);
+        let mut sample = cluster.command(env!("CARGO_BIN_EXE_sample-app"));
+        sample.arg(format!("sample=v1@{BACKEND}")).stdin(Stdio::null()).stdout(Stdio::null());
+        let application = Guard::start("the sample application", &mut sample).unwrap();
+        let nuncio = Path::new(env!("CARGO_BIN_EXE_sample-app")).with_file_name("nuncio");
+        assert!(nuncio.is_file(), "{} is missing: cargo build --workspace --bins", nuncio.display());
+        let mut command = cluster.command(nuncio);
+        command.args(["entrypoint", "--concurrency", "1"]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("NUNCIO_ENVOY", envoy).env("AMBASSADOR_NAMESPACE", name).env("AMBASSADOR_SINGLE_NAMESPACE", "yes");
+        command.envs(environment.iter().copied());
+        let gateway = Guard::start("nuncio", &mut command).unwrap();
+        Some(Self { namespace: name.into(), cluster, gateway, _application: application, _turn: turn })
+    }
+
+    /// `kubectl` in the namespace of the scene.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        output(self.cluster.command("kubectl").args(["--namespace", &self.namespace]).args(arguments))
+    }
+
+    pub fn apply(&self, manifest: &str) {
+        apply(self.cluster, &self.namespace, manifest);
+    }
+
+    /// `kubectl apply` of files of the repository.
+    pub fn apply_files(&self, path: &str) {
+        let path = repository().join(path);
+        self.kubectl(&["apply", "-f", path.to_str().unwrap()]);
+    }
+
+    pub fn install_definitions(&self) {
+        install_definitions(self.cluster);
+    }
+
+    /// The status code of a request to the gateway; 0 when there is no answer.
+    pub fn get(&self, path: &str) -> u16 {
+        let answer = self.ask(8080, path);
+        answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// The answer of the port for probes and metrics.
+    pub fn diagnostics(&self, path: &str) -> String {
+        self.ask(DIAGNOSTICS, path)
+    }
+
+    fn ask(&self, port: u16, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\\r\\nhost: x.example\\r\\nconnection: close\\r\\n\\r\\n");
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{request}' >&3 && timeout 10 cat <&3");
+        String::from_utf8_lossy(&run(self.cluster.command("bash").args(["-c", &script])).stdout).into_owned()
+    }
+
+    /// A shell script in the cluster that goes on by itself.
+    pub fn script(&self, script: &str) -> std::process::Child {
+        let mut command = self.cluster.command("bash");
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// An object as JSON text; empty when there is none.
+    pub fn object(&self, kind: &str, name: &str) -> String {
+        let get = ["--namespace", &self.namespace, "get", kind, name, "-o", "json"];
+        String::from_utf8_lossy(&run(self.cluster.command("kubectl").args(get)).stdout).into_owned()
+    }
+
+    /// A condition of an object: its status, reason and message.
+    pub fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String, String) {
+        let object: Value = serde_json::from_str(&self.object(kind, name)).unwrap_or(Value::Null);
+        let found = object["status"]["conditions"].as_array().into_iter().flatten();
+        let found = found.filter(|one| one["type"] == condition).find(|one| {
+            // What is said about an older version does not count.
+            one["observedGeneration"] == object["metadata"]["generation"]
+        });
+        let text = |field: &str| found.map_or("", |found| found[field].as_str().unwrap_or_default()).to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !is_so() {
+            if started.elapsed() > LIMIT {
+                let status = self.diagnostics("/api/v1/status");
+                panic!("waited in vain: {what}\n{}", status.chars().take(4_000).collect::<String>());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills the control plane or Envoy, which the supervisor then starts again; returns when that has been done.
+    pub fn kill(&self, word: &str) {
+        let find = || {
+            descendants(self.gateway.pid()).into_iter().find(|pid| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+                words.first().is_some_and(|first| first.ends_with(word.as_bytes()))
+                    || words.get(1) == Some(&word.as_bytes())
+            })
+        };
+        let mut found: Option<Pid> = None;
+        self.wait_until("the process", || {
+            found = find();
+            found.is_some()
+        });
+        let old = found.unwrap();
+        kill(old, Signal::SIGKILL).unwrap();
+        self.wait_until("its successor", || find().is_some_and(|new| new != old));
+    }
+
+    /// Asks the gateway to end, and expects that it does so with status 0.
+    pub fn end(mut self) {
+        let nuncio = descendants(self.gateway.pid());
+        self.gateway.signal(Signal::SIGTERM).unwrap();
+        let status = self.gateway.wait(LIMIT).unwrap();
+        assert!(status.success(), "{status}");
+        self.wait_until("the end of its processes", || !nuncio.iter().any(|pid| e2e::process::is_alive(*pid)));
+    }
+}
+
+/// A Mapping of that name; `rest` is more of its `spec`, in flow style.
+pub fn mapping(name: &str, prefix: &str, service: &str, rest: &str) -> String {
+    format!(
+        "---\n{{apiVersion: getambassador.io/v3alpha1, kind: Mapping, metadata: {{name: {name}}}, \
+         spec: {{hostname: '*', prefix: {prefix}, service: '{service}' {rest}}}}}\n"
+    )
+}
+
+fn install_definitions(cluster: &Cluster) {
+    let folder = repository().join("manifests/crds");
+    output(cluster.command("kubectl").args(["apply", "--server-side", "--force-conflicts", "-f"]).arg(folder));
+    output(cluster.command("kubectl").args(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]));
+}
+
+fn apply(cluster: &Cluster, namespace: &str, manifest: &str) {
+    let mut command = cluster.command("kubectl");
+    command.args(["apply", "--namespace", namespace, "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{manifest}");
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn output(command: &mut Command) -> String {
+    let output = run(command);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn skip(what: &str, reason: &str) -> Option<Scene> {
+    let _ = std::io::stderr().write_all(format!("skipped: {what}: {reason}\n").as_bytes());
+    None
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
