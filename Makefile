@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the shipping binary: target/release/nuncio
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --bin nuncio
 	@echo "$(TARGET_DIR)/release/nuncio"
 
 run: ## build, install Envoy, and serve manifests/quickstart with a sample application; Ctrl-C ends it
@@ -52,7 +52,7 @@ corpus: ## compare with upstream's recorded cases in ../shared, if they are ther
 		--output "$(TARGET_DIR)/corpus.txt" $(CORPUS)
 
 probe: ## a cold start with 10,000 Mappings in a real cluster: CPU, memory, times, statuses; PROBE="--services 1"
-	@$(CARGO) build --release --locked --workspace --bins
+	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/release/probe" $(PROBE)
 
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
