@@ -10,7 +10,7 @@ pub enum Set<E> {
     /// Exactly one element.
     One(E),
     /// At least two.
-    Many(Box<BTreeSet<E>>),
+    Many(BTreeSet<E>),
 }
 
 impl<E: Ord> Set<E> {
@@ -43,7 +43,7 @@ impl<E: Ord> Set<E> {
             Some(Set::One(only)) if *only == element => return false,
             Some(Set::One(_)) => {
                 if let Some(Set::One(only)) = this.take() {
-                    *this = Some(Set::Many(Box::new(BTreeSet::from([only, element]))));
+                    *this = Some(Set::Many(BTreeSet::from([only, element])));
                 }
             }
         }
