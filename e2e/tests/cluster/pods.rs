@@ -143,7 +143,7 @@ spec:
           -d '{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}' | grep -o 'system:serviceaccount:default:default'
       touch /etc/settings/new 2>/dev/null || echo read-only
       echo written > /etc/on-top && cat /etc/on-top
-      [ $$ = 1 ] && echo first process
+      [ $BASHPID = 1 ] && echo first process
       exit 3
     env:
     - {name: KEY, valueFrom: {configMapKeyRef: {name: settings, key: key}}}
@@ -172,7 +172,10 @@ spec:
     );
     assert_eq!(log(cluster, "equipped", &["-c", "app"]), expected);
     assert_eq!(field(cluster, "pod/equipped", "{.status.containerStatuses[0].state.terminated.exitCode}"), "3");
-    assert_eq!(field(cluster, "pod/equipped", "{.status.initContainerStatuses[0].state.terminated.reason}"), "Completed");
+    assert_eq!(
+        field(cluster, "pod/equipped", "{.status.initContainerStatuses[0].state.terminated.reason}"),
+        "Completed"
+    );
     assert!(!Path::new("/etc/on-top").exists(), "a container wrote to the machine");
 }
 
@@ -190,7 +193,8 @@ fn what_is_wrong_with_a_pod_can_be_seen() {
          {apiVersion: v1, kind: Pod, metadata: {name: unset}, spec: {containers: [{name: c, image: sample-app, \
          command: [sleep, infinity], envFrom: [{configMapRef: {name: missing-settings}}]}]}}\n",
     );
-    let state = |pod: &str| field(cluster, &format!("pod/{pod}"), "{.status.containerStatuses[0].state.waiting.reason}");
+    let state =
+        |pod: &str| field(cluster, &format!("pod/{pod}"), "{.status.containerStatuses[0].state.waiting.reason}");
 
     wait_until("a crash loop", || {
         let restarts = field(cluster, "pod/crashing", "{.status.containerStatuses[0].restartCount}");
@@ -213,7 +217,9 @@ fn what_is_wrong_with_a_pod_can_be_seen() {
     output(cluster.command("kubectl").args(["wait", "--for=condition=Ready", "--timeout=60s", "pod/unknown"]));
 
     let events = output(cluster.command("kubectl").args(["get", "events", "-o", "jsonpath={.items[*].message}"]));
-    for words in ["Back-off restarting failed container c", "it is not in the image table", "\"missing-settings\" not found"] {
+    for words in
+        ["Back-off restarting failed container c", "it is not in the image table", "\"missing-settings\" not found"]
+    {
         assert!(events.contains(words), "{words}: {events}");
     }
 }
@@ -225,9 +231,9 @@ fn probes_decide() {
         cluster,
         "{apiVersion: v1, kind: Pod, metadata: {name: probed}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, \
          image: sample-app, command: [sh, -c, 'touch /tmp/ready; sleep infinity'], \
-         startupProbe: {exec: {command: [sh, -c, 'touch /tmp/asked; test -e /tmp/ready']}, periodSeconds: 1}, \
-         readinessProbe: {exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, failureThreshold: 1}, \
-         livenessProbe: {exec: {command: [test, '!', -e, /tmp/dead]}, periodSeconds: 1, failureThreshold: 1}}]}}",
+         startupProbe: {exec: {command: [sh, -c, 'touch /tmp/asked; test -e /tmp/ready']}, periodSeconds: 1, timeoutSeconds: 20}, \
+         readinessProbe: {exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, timeoutSeconds: 20, failureThreshold: 1}, \
+         livenessProbe: {exec: {command: [test, '!', -e, /tmp/dead]}, periodSeconds: 1, timeoutSeconds: 20, failureThreshold: 1}}]}}",
     );
     let ready = || field(cluster, "pod/probed", r#"{.status.conditions[?(@.type=="Ready")].status}"#);
     wait_until("readiness", || ready() == "True");
@@ -281,6 +287,6 @@ fn a_deleted_pod_has_its_time_and_leaves_nothing() {
     output(cluster.command("kubectl").args(["delete", "pod", "leaving"]));
     assert!(began.elapsed().as_secs() < 15, "it waited for the whole grace period");
     assert_eq!(log(cluster, "leaving", &[]), "hook\ntold\ndone\n");
-    let left = format!("ls /run/pods/{uid} /sys/class/net/{} 2>/dev/null || true", device.trim());
+    let left = format!("{{ ls /run/pods/{uid} || ip link show {}; }} 2>/dev/null || true", device.trim());
     assert_eq!(script(cluster, &left), "");
 }

@@ -10,7 +10,8 @@
 use super::root::Root;
 use crate::cluster::namespace;
 use crate::process::END_WITH_PARENT;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::fcntl::renameat;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Pid, pivot_root, sethostname};
@@ -19,6 +20,7 @@ use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// The role of [`watch`]; the argument is the file of the description, as with the other two.
 pub const WATCHER: &str = "--cluster-container";
@@ -29,6 +31,10 @@ pub const COMMAND: &str = "--cluster-command";
 
 /// The exit status of a program that could not be started, as container runtimes give it.
 pub const CANNOT_START: u8 = 128;
+
+/// The file of the process id is called so until the program is where it belongs.
+pub const UNNAMED: &str = "unnamed";
+const WATCHER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a container is started.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -92,9 +98,10 @@ fn start(description: &Description, file: &Path) -> Result<std::process::Child> 
     let mut command = Command::new(&own);
     command.arg(END_WITH_PARENT).arg("0").arg(own).arg(PROGRAM).arg(file).stdin(Stdio::null());
     let child = command.spawn()?;
-    let fresh = description.process.with_extension("new");
+    // The program itself gives the file its name, once commands in the container would find themselves in its file system.
+    let fresh = description.process.with_extension("fresh");
     fs::write(&fresh, child.id().to_string())?;
-    fs::rename(fresh, &description.process)?;
+    fs::rename(fresh, description.process.with_extension(UNNAMED))?;
     Ok(child)
 }
 
@@ -102,6 +109,18 @@ fn start(description: &Description, file: &Path) -> Result<std::process::Child> 
 pub fn become_program(file: &Path) -> Result<ExitCode> {
     let description = Description::read(file)?;
     let root = description.root.scratch.join("root");
+    let unnamed = description.process.with_extension(UNNAMED);
+    let began = Instant::now();
+    while !unnamed.exists() {
+        if began.elapsed() > WATCHER_LIMIT {
+            bail!("the watcher does not write the process id");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let names = [unnamed.as_path(), &description.process].map(Path::file_name);
+    let folder = File::open(description.process.parent().context("a folder")?)?;
+    // A new root is the new root of every process in the mount namespace, and the watcher has files to write in the old one.
+    unshare(CloneFlags::CLONE_NEWNS)?;
     namespace::mount_new("proc", &root.join("proc"))?;
     std::env::set_current_dir(&root)?;
     // The old root ends up over the new one and is taken away; it needs no place in the container.
@@ -109,6 +128,9 @@ pub fn become_program(file: &Path) -> Result<ExitCode> {
     umount2(".", MntFlags::MNT_DETACH)?;
     std::env::set_current_dir(&description.root.working_directory)
         .with_context(|| format!("there is no working directory {}", description.root.working_directory.display()))?;
+    if let [Some(unnamed), Some(name)] = names {
+        renameat(&folder, unnamed, &folder, name)?;
+    }
     let error = description.command(&description.command)?.exec();
     // The container's log is where its user looks.
     let program = description.command.first().map_or("", String::as_str);
@@ -120,7 +142,7 @@ pub fn become_program(file: &Path) -> Result<ExitCode> {
 pub fn run_command(arguments: &[String]) -> Result<ExitCode> {
     let (process, file, words) = match arguments {
         [process, file, words @ ..] => (process.parse().map(Pid::from_raw)?, file, words),
-        _ => anyhow::bail!("a process, a description and a command"),
+        _ => bail!("a process, a description and a command"),
     };
     let description = Description::read(Path::new(file))?;
     namespace::enter(process)?;

@@ -1,6 +1,6 @@
 //! One container: started, probed, started again, ended.
 
-use super::container::{CANNOT_START, COMMAND, Description, WATCHER};
+use super::container::{CANNOT_START, COMMAND, Description, UNNAMED, WATCHER};
 use super::environment;
 use super::images::{self, Image};
 use super::pod::PodContext;
@@ -221,7 +221,7 @@ impl Keeper {
         })?;
         let description = self.describe(&image).await?;
         let file = self.path("json");
-        for old in [&description.process, &description.error] {
+        for old in [&description.process, &description.process.with_extension(UNNAMED), &description.error] {
             let _ = fs::remove_file(old);
         }
         fs::create_dir_all(&description.root.scratch)?;
