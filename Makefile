@@ -43,8 +43,11 @@ clippy: ## lint everything; warnings are errors
 envoy: ## install the pinned Envoy into the user's cache and print its path
 	@e2e/install-envoy
 
-bench: ## compile and render times in CPU time; BENCH="DIR" measures a directory of manifests
+bench: ## compile, render and conversion times in CPU time; BENCH="DIR" measures a directory of manifests
 	$(CARGO) bench --locked --workspace --bench compile -- $(BENCH)
+ifeq ($(BENCH),)
+	$(CARGO) bench --locked --workspace --bench review
+endif
 
 corpus: ## compare with upstream's recorded cases in ../shared, if they are there; CORPUS="--only ip-allow" narrows
 	@$(CARGO) build --locked --workspace --bins

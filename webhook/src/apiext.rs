@@ -195,11 +195,11 @@ async fn keep(
             () = stop.cancelled() => return,
             Some(event) = secret_events.next() => match event {
                 Ok(event) => keeper.secret(event),
-                Err(error) => complain("the Secret", &error),
+                Err(error) => keeper.unwatched("the Secret", Some(trouble(&error))),
             },
             Some(event) = crd_events.next() => match event {
                 Ok(event) => keeper.crd(event),
-                Err(error) => complain("the CRDs", &error),
+                Err(error) => keeper.unwatched("the CRDs", Some(trouble(&error))),
             },
             Ok(()) = leading.changed(), if !alone => true,
             _ = tick.tick() => true,
@@ -214,9 +214,15 @@ async fn keep(
     }
 }
 
-fn complain(what: &str, error: &watcher::Error) -> bool {
-    tracing::warn!("cannot watch {what}: {error}");
-    false
+/// What is wrong with a watch, in a line.
+fn trouble(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => crate::api::brief(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        error @ watcher::Error::NoResourceVersion => error.to_string(),
+    }
 }
 
 /// Waits between failed watches: doubling to two seconds. The default goes to half a minute, in which nothing heals.

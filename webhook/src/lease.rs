@@ -35,12 +35,22 @@ impl Candidate {
     /// Competes until `stop`, then gives the Lease back. `leads` says whether it is held.
     pub async fn run(mut self, leads: watch::Sender<bool>, stop: CancellationToken) {
         let mut renewed: Option<Instant> = None;
+        let mut complaint = None;
         loop {
             let asked = Instant::now();
             match self.attempt().await {
-                Ok(true) => renewed = Some(asked),
-                Ok(false) => renewed = None,
-                Err(error) => tracing::warn!("Lease {}: {error}", self.name),
+                Ok(held) => {
+                    renewed = held.then_some(asked);
+                    complaint = None;
+                }
+                // Once, and not every two seconds.
+                Err(error) => {
+                    let text = Some(error.to_string());
+                    if complaint != text {
+                        tracing::warn!("Lease {}: {error}", self.name);
+                        complaint = text;
+                    }
+                }
             }
             let holds = renewed.is_some_and(|at| at.elapsed() < CONFIDENCE);
             let changed = leads.send_if_modified(|leads| std::mem::replace(leads, holds) != holds);

@@ -86,9 +86,10 @@ fn unique() -> u64 {
 fn logging(environment: &Environment) -> Environment {
     let level = match environment.get("AES_LOG_LEVEL") {
         Some("debug") => "debug",
-        Some("warn" | "warning") => "warn",
+        Some("warn" | "warning") => "warn,kube_runtime=error,kube_client=error",
         Some("error" | "dpanic" | "panic" | "fatal") => "error",
-        _ => "info",
+        // Failed watches are told once, and not by the library at every attempt.
+        _ => "info,kube_runtime=error,kube_client=error",
     };
     let get = |name: &'static str| environment.get(name).map(|value| (name, value));
     let others = [get("NUNCIO_LOG"), get("AMBASSADOR_JSON_LOGGING")];

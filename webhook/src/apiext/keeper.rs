@@ -74,6 +74,9 @@ impl Keeper {
 
     /// Takes an event of the Secret; whether there may be something to do.
     pub fn secret(&mut self, event: Event<Secret>) -> bool {
+        if !matches!(event, Event::Init) {
+            self.unwatched("the Secret", None);
+        }
         match event {
             Event::Init => self.listing = None,
             Event::InitApply(secret) => self.listing = Some(Box::new(secret)),
@@ -86,6 +89,9 @@ impl Keeper {
 
     /// Takes an event of a CRD; whether there may be something to do.
     pub fn crd(&mut self, event: Event<Crd>) -> bool {
+        if !matches!(event, Event::Init) {
+            self.unwatched("the CRDs", None);
+        }
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -111,6 +117,12 @@ impl Keeper {
             Event::Delete(crd) => return self.crds.remove(crd.name()).is_some(),
         }
         true
+    }
+
+    /// Takes note of a watch that fails. What is known of its objects stays as it is.
+    pub fn unwatched(&mut self, what: &str, why: Option<String>) -> bool {
+        self.tell(what, why.map(|why| format!("cannot watch {what}: {why}")));
+        false
     }
 
     /// Does what there is to do.

@@ -1,0 +1,12 @@
+//! The conversion webhook in a real cluster: API server, Service, `nuncio apiext` as it is installed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation ends the test"
+)]
+
+mod healing;
+mod support;
+mod upgrade;
