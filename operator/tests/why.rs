@@ -10,7 +10,7 @@
     reason = "tests state what they expect"
 )]
 
-use compiler::explain::{Answer, Request, why};
+use compiler::explain::{Answer, Explainer, Request};
 use compiler::{Change, Compiler, Object, Options};
 use envoy::bootstrap::{Admin, BootstrapOptions, static_bootstrap};
 use ir::{Action, RowChanges};
@@ -107,9 +107,7 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
 
 /// A compiled set; each route answers with the name of its Mapping.
 fn set(dice: &mut Dice, number: usize) -> RowChanges {
-    let open = |hostname: &str| {
-        json!({ "hostname": hostname, "requestPolicy": { "insecure": { "action": "Route" } } })
-    };
+    let open = |hostname: &str| json!({ "hostname": hostname, "requestPolicy": { "insecure": { "action": "Route" } } });
     let binding = json!({ "namespace": { "from": "ALL" } });
     let port = 10_000 + number;
     let spec = json!({ "port": port, "protocol": "HTTP", "securityModel": "XFP", "hostBinding": binding });
@@ -259,11 +257,12 @@ fn why_and_envoy_agree_on_the_winner() {
     let (mut answered, mut wrong) = (0, Vec::new());
     for (number, rows) in sets.iter().enumerate() {
         let address = envoy.ports[&format!("default/set{number}")];
+        let explainer = Explainer::new(rows);
         let mut stream = BufReader::new(TcpStream::connect(address).unwrap());
         for _ in 0..REQUESTS {
             let request = request(&mut dice);
             let (status, body) = ask(&mut stream, &request);
-            let said = why(rows, &request).remove(0);
+            let said = explainer.why(&request).remove(0);
             let agrees = match &said.answer {
                 Answer::Routes(shares) => {
                     answered += 1;

@@ -13,8 +13,8 @@ mod path;
 
 use condition::{Seen, failures, is_implied, path_fits};
 use ir::{
-    Action, ChainBody, ChainMatch, ImpliedAuthority, ListId, ListenerRow, ObjectKey, OrderKey, PathMatch,
-    RouteGroup, RouteTable, RowChanges, VirtualHost, VirtualHostBody,
+    Action, ChainBody, ChainMatch, ImpliedAuthority, ListId, ListenerRow, ObjectKey, OrderKey, PathMatch, RouteGroup,
+    RouteTable, RowChanges, VirtualHost, VirtualHostBody,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,21 +95,16 @@ pub struct NearMiss {
     pub reason: String,
 }
 
-/// What every TCP listener does with the request, ordered by name. The rows are all those of a compiler.
-pub fn why(rows: &RowChanges, request: &Request) -> Vec<Explanation> {
-    let view = View::of(rows);
-    let listeners = rows.listeners.iter().filter_map(|(_, row)| row.as_deref()).filter(|row| !row.bind.udp);
-    listeners.map(|listener| view.listener(listener, request)).collect()
-}
-
-/// The rows by name.
-struct View<'r> {
+/// Rows, sorted for questions.
+pub struct Explainer<'r> {
+    listeners: Vec<&'r ListenerRow>,
     tables: BTreeMap<&'r str, &'r RouteTable>,
     lists: BTreeMap<&'r ListId, (&'r ImpliedAuthority, Vec<&'r Arc<RouteGroup>>)>,
 }
 
-impl<'r> View<'r> {
-    fn of(rows: &'r RowChanges) -> Self {
+impl<'r> Explainer<'r> {
+    /// Takes all rows of a compiler.
+    pub fn new(rows: &'r RowChanges) -> Self {
         let tables = rows.tables.iter().filter_map(|(name, row)| Some((&**name, row.as_deref()?))).collect();
         let lists = rows.lists.iter().filter_map(|(id, row)| {
             let row = row.as_deref()?;
@@ -120,7 +115,13 @@ impl<'r> View<'r> {
             }
             Some((id, (&row.implied, groups.into_values().collect())))
         });
-        Self { tables, lists: lists.collect() }
+        let listeners = rows.listeners.iter().filter_map(|(_, row)| row.as_deref()).filter(|row| !row.bind.udp);
+        Self { listeners: listeners.collect(), tables, lists: lists.collect() }
+    }
+
+    /// What every TCP listener does with the request, ordered by name.
+    pub fn why(&self, request: &Request) -> Vec<Explanation> {
+        self.listeners.iter().map(|listener| self.listener(listener, request)).collect()
     }
 
     fn listener(&self, listener: &ListenerRow, request: &Request) -> Explanation {
@@ -230,10 +231,15 @@ fn rank(matches: &ChainMatch, request: &Request) -> Option<usize> {
         ChainMatch::Rest => (!request.tls).then_some(0),
         ChainMatch::Tls(_) if !request.tls => None,
         ChainMatch::Tls(names) if names.is_empty() => Some(1),
-        ChainMatch::Tls(names) => names.iter().filter_map(|name| match name.strip_prefix('*') {
-            Some(suffix) => (server_name.len() > suffix.len() && server_name.ends_with(suffix)).then(|| 1 + suffix.len()),
-            None => (server_name == **name).then_some(usize::MAX),
-        }).max(),
+        ChainMatch::Tls(names) => names
+            .iter()
+            .filter_map(|name| match name.strip_prefix('*') {
+                Some(suffix) => {
+                    (server_name.len() > suffix.len() && server_name.ends_with(suffix)).then(|| 1 + suffix.len())
+                }
+                None => (server_name == **name).then_some(usize::MAX),
+            })
+            .max(),
     }
 }
 

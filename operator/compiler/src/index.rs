@@ -191,7 +191,8 @@ pub(crate) fn tcp_rule(db: &mut Db, key: &ObjectKey, old: Option<Arc<TcpRule>>) 
 
 pub(crate) fn tcp_group(db: &mut Db, id: &Arc<str>, old: Option<Arc<TcpGroupRow>>) {
     let new = db.tcp_groups.peek(id).cloned();
-    let bind = |row: &Option<Arc<TcpGroupRow>>| row.as_ref().filter(|row| row.chain.is_some()).map(|row| row.bind.clone());
+    let bind =
+        |row: &Option<Arc<TcpGroupRow>>| row.as_ref().filter(|row| row.chain.is_some()).map(|row| row.bind.clone());
     let (before, after) = (bind(&old), bind(&new));
     let entry = |bind: &Option<TcpBind>| bind.clone().map(|bind| (bind, id.clone())).into_iter();
     db.tcp_chains.update(&db.graph, entry(&before), entry(&after));

@@ -22,8 +22,9 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey,
-    PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter,
+    LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy,
+    TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -44,9 +45,7 @@ pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<
         Spec::Mapping(spec) => mapping::mapping(spec, limits, &mut report).map(Arc::new).map(Parsed::Mapping),
         Spec::Module(spec) => Some(module::module(about, spec, limits, &mut report)),
         Spec::RateLimitService(spec) => Some(services::rate_limit(spec, &mut report)),
-        Spec::TcpMapping(spec) => {
-            tcp_mapping::tcp_mapping(spec, &mut report).map(Arc::new).map(Parsed::TcpMapping)
-        }
+        Spec::TcpMapping(spec) => tcp_mapping::tcp_mapping(spec, &mut report).map(Arc::new).map(Parsed::TcpMapping),
         Spec::TlsContext(spec) => Some(Parsed::TlsContext(Arc::new(tls_context::tls_context(spec, &mut report)))),
         Spec::TracingService(spec) => Some(services::tracing(spec, &mut report)),
     };

@@ -218,7 +218,8 @@ fn others() -> impl Strategy<Value = Value> {
 }
 
 fn any_object() -> impl Strategy<Value = Arc<Object>> {
-    prop_oneof![8 => mappings(), 3 => hosts(), 2 => listeners(), 2 => tcp_mappings(), 4 => others()].prop_map(|value| object(&value))
+    prop_oneof![8 => mappings(), 3 => hosts(), 2 => listeners(), 2 => tcp_mappings(), 4 => others()]
+        .prop_map(|value| object(&value))
 }
 
 #[derive(Clone, Debug)]

@@ -111,7 +111,13 @@ fn bad_parts_of_policies_are_left_out_alone() {
     degraded.sort_unstable();
     assert_eq!(
         degraded,
-        ["spec.allow_upgrade[0]", "spec.cors.max_age", "spec.cors.origins[0]", "spec.priority", "spec.retry_policy.retry_on"]
+        [
+            "spec.allow_upgrade[0]",
+            "spec.cors.max_age",
+            "spec.cors.origins[0]",
+            "spec.priority",
+            "spec.retry_policy.retry_on"
+        ]
     );
 }
 
@@ -171,21 +177,34 @@ fn health_checks_need_streamed_endpoints() {
     let checks = json!([
         { "health_check": { "http": { "path": "/ok", "expected_statuses": [{ "min": 200, "max": 204 }, { "min": 9, "max": 1 }] } },
           "timeout": "1s", "interval": "nonsense", "healthy_threshold": 3 },
-        { "health_check": { "grpc": { "upstream_name": "svc" } } },
         { "health_check": { "http": { "path": "" } } },
     ]);
+    let grpc = json!([{ "health_check": { "grpc": { "upstream_name": "svc" } } }, checks[0]]);
     let streamed = mapping("m", json!({ "resolver": "endpoint", "health_checks": checks }));
     let (compiler, mirror) = compiled([streamed]);
     let cluster = cluster_of(&mirror, "m");
     let [check] = &*cluster.health_checks else { panic!("{:?}", cluster.health_checks) };
-    assert_eq!((check.timeout_ms, check.interval_ms, check.healthy_threshold, check.unhealthy_threshold), (1000, 5000, 3, 2));
+    assert_eq!(
+        (check.timeout_ms, check.interval_ms, check.healthy_threshold, check.unhealthy_threshold),
+        (1000, 5000, 3, 2)
+    );
     assert!(matches!(&check.probe, HealthProbe::Http { expected, .. } if *expected == [(200, 204)]));
-    assert_eq!(verdict(&compiler, Kind::Mapping, "m").problems.iter().filter(|p| p.effect == Effect::Degraded).count(), 4);
+    assert_eq!(
+        verdict(&compiler, Kind::Mapping, "m").problems.iter().filter(|p| p.effect == Effect::Degraded).count(),
+        3
+    );
 
     let (compiler, mirror) = compiled([mapping("m", json!({ "health_checks": checks }))]);
     assert!(cluster_of(&mirror, "m").health_checks.is_empty());
     assert!(verdict(&compiler, Kind::Mapping, "m").problems.iter().any(|p| p.at == "spec.health_checks"));
 
-    let (_, mirror) = compiled([mapping("m", json!({ "resolver": "endpoint", "grpc": true, "health_checks": checks }))]);
-    assert_eq!(cluster_of(&mirror, "m").health_checks.len(), 2);
+    for (speaks_grpc, expected) in [(true, 1), (false, 0)] {
+        let spec = json!({ "resolver": "endpoint", "grpc": speaks_grpc, "health_checks": grpc });
+        let (compiler, mirror) = compiled([mapping("m", spec)]);
+        assert_eq!(cluster_of(&mirror, "m").health_checks.len(), expected);
+        let found = verdict(&compiler, Kind::Mapping, "m");
+        assert!(
+            found.problems.iter().any(|p| p.at == "spec.health_checks" && p.kind == ProblemKind::ConflictingFields)
+        );
+    }
 }

@@ -46,7 +46,8 @@ fn names(matches: &ChainMatch) -> Vec<&str> {
 
 #[test]
 fn a_port_without_listener_gets_one() {
-    let (compiler, mirror) = compiled(&[service("db", Some("10.0.0.1")), tcp("t", json!({ "idle_timeout_ms": "5000" }))]);
+    let (compiler, mirror) =
+        compiled(&[service("db", Some("10.0.0.1")), tcp("t", json!({ "idle_timeout_ms": "5000" }))]);
     let listener = &mirror.listeners["listener-0.0.0.0-9000"];
     assert_eq!((&*listener.bind.address, listener.bind.port, listener.filters.len()), ("0.0.0.0", 9000, 0));
     let [chain] = &*listener.chains else { panic!("{listener:?}") };
@@ -129,16 +130,14 @@ fn a_server_name_is_the_older_objects() {
     let taker = tcp("t", json!({ "port": 8443, "host": "web.test" }));
     let (old, new) = ("2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z");
     for (host_time, tcp_time, tcp_wins) in [(old, new, false), (new, old, true), (old, old, true)] {
-        let values = [
-            listener("l", 8443, "HTTPS", "XFP"),
-            created(web.clone(), host_time),
-            created(taker.clone(), tcp_time),
-        ];
+        let values =
+            [listener("l", 8443, "HTTPS", "XFP"), created(web.clone(), host_time), created(taker.clone(), tcp_time)];
         let (compiler, mirror) = compiled(&values);
         let chains: Vec<&str> = mirror.listeners["default/l"].chains.iter().map(|chain| &*chain.name).collect();
         let expected = if tcp_wins { ["cleartext", "tcp:web.test"] } else { ["cleartext", "default/web"] };
         assert_eq!(chains, expected, "{host_time} {tcp_time}");
-        let loser = if tcp_wins { verdict(&compiler, Kind::Host, "web") } else { verdict(&compiler, Kind::TCPMapping, "t") };
+        let loser =
+            if tcp_wins { verdict(&compiler, Kind::Host, "web") } else { verdict(&compiler, Kind::TCPMapping, "t") };
         assert!(loser.problems.iter().any(|problem| problem.kind == ProblemKind::Conflict), "{loser:?}");
     }
 }
@@ -180,12 +179,20 @@ fn ir_gone(name: &str) -> compiler::Change {
 #[test]
 fn members_that_differ_are_refused_and_hurt_nobody() {
     let breakers = |most: u32| json!({ "circuit_breakers": [{ "max_connections": most }] });
-    let values = [created(tcp("a", breakers(1)), "2020-01-01T00:00:00Z"), created(tcp("b", breakers(2)), "2021-01-01T00:00:00Z")];
+    let values = [
+        created(tcp("a", breakers(1)), "2020-01-01T00:00:00Z"),
+        created(tcp("b", breakers(2)), "2021-01-01T00:00:00Z"),
+    ];
     let (compiler, mirror) = compiled(&values);
     assert_eq!(mirror.listeners["listener-0.0.0.0-9000"].chains.len(), 1);
     assert!(verdict(&compiler, Kind::TCPMapping, "a").attached);
     let refused = verdict(&compiler, Kind::TCPMapping, "b");
-    assert!(refused.problems.iter().any(|problem| problem.effect == Effect::Refused && problem.at == "spec.circuit_breakers"));
+    assert!(
+        refused
+            .problems
+            .iter()
+            .any(|problem| problem.effect == Effect::Refused && problem.at == "spec.circuit_breakers")
+    );
 }
 
 #[test]

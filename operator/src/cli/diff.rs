@@ -13,11 +13,8 @@ use std::sync::Arc;
 /// Prints what is different. Status 0 when nothing is, 1 when something is.
 pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let old = compiled(std::slice::from_ref(&args.old), &[])?;
-    let new = if args.overlay {
-        overlaid(&args.old, &args.new)?
-    } else {
-        compiled(std::slice::from_ref(&args.new), &[])?
-    };
+    let new =
+        if args.overlay { overlaid(&args.old, &args.new)? } else { compiled(std::slice::from_ref(&args.new), &[])? };
     let mut text = String::new();
     changes("object", &verdicts(&old.compiler), &verdicts(&new.compiler), &mut text);
     changes("route", &routes(&old.compiler.rows()), &routes(&new.compiler.rows()), &mut text);

@@ -3,7 +3,7 @@
 use super::args::WhyArgs;
 use super::check::compiled;
 use anyhow::{Context, bail};
-use compiler::explain::{Answer, Explanation, Request, Share, why};
+use compiler::explain::{Answer, Explainer, Explanation, Request, Share};
 use ir::{Action, HostRewrite, Kind, PathRewrite, RedirectPath, Verdict};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let request = request(args)?;
     let compiled = compiled(&args.paths, &[])?;
     let rows = compiled.compiler.rows();
-    let mut found = why(&rows, &request);
+    let mut found = Explainer::new(&rows).why(&request);
     if let Some(port) = args.port {
         found.retain(|explanation| explanation.port == port);
         if found.is_empty() {
@@ -36,9 +36,9 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     for problem in compiled.folder.problems() {
         eprintln!("{problem}");
     }
-    let answered = found.iter().any(|explanation| {
-        matches!(explanation.answer, Answer::Routes(_) | Answer::RedirectToHttps | Answer::Tcp(_))
-    });
+    let answered = found
+        .iter()
+        .any(|explanation| matches!(explanation.answer, Answer::Routes(_) | Answer::RedirectToHttps | Answer::Tcp(_)));
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

@@ -60,7 +60,10 @@ fn diff_tells_what_is_new_gone_and_different() {
     assert!(has(&out, "object - Mapping default/one", "accepted"), "{out}");
     assert!(has(&out, "object + Mapping default/three", "accepted"), "{out}");
     assert!(!out.contains("object ~"), "what is said about the edited one is the same: {out}");
-    assert!(has(&out, "route - ", "/one/") && has(&out, "route + ", "/three/") && has(&out, "route ~ ", "/two/"), "{out}");
+    assert!(
+        has(&out, "route - ", "/one/") && has(&out, "route + ", "/three/") && has(&out, "route ~ ", "/two/"),
+        "{out}"
+    );
     assert!(has(&out, "envoy ~ route ", "cleartext") && !has(&out, "envoy", "listener"), "{out}");
     assert_eq!(run(&["diff", old_path, old_path]), (0, String::new()));
 

@@ -163,9 +163,9 @@ fn tcp_proxy(proxy: &ir::TcpProxy) -> listener::Filter {
     };
     let clusters = match proxy.clusters.as_slice() {
         [(name, _)] => ClusterSpecifier::Cluster(name.to_string()),
-        several => ClusterSpecifier::WeightedClusters(WeightedCluster {
-            clusters: several.iter().map(weighted).collect(),
-        }),
+        several => {
+            ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: several.iter().map(weighted).collect() })
+        }
     };
     let message = tcp::TcpProxy {
         stat_prefix: proxy.stat_prefix.to_string(),

@@ -52,9 +52,7 @@ fn hash(hash_on: &HashOn) -> HashPolicy {
             ttl: ttl_ms.map(duration_ms),
             ..Default::default()
         }),
-        HashOn::Header(name) => {
-            PolicySpecifier::Header(Header { header_name: name.to_string(), ..Default::default() })
-        }
+        HashOn::Header(name) => PolicySpecifier::Header(Header { header_name: name.to_string(), ..Default::default() }),
         HashOn::SourceIp => PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
     };
     HashPolicy { policy_specifier: Some(specifier), ..Default::default() }

@@ -41,9 +41,11 @@ pub fn failures(group: &RouteGroup, seen: &Seen, variant: ProtoVariant) -> Vec<S
         if header.name.eq_ignore_ascii_case("x-forwarded-proto") && proto_is_decided(group, variant) {
             continue;
         }
-        let value = header_value(seen, &header.name);
-        if !fits(&header.value, value.as_deref()) {
-            failed.push(unmet("header", header, value.as_deref()));
+        // Of several headers of one name any may fit, each for itself.
+        let values = header_values(seen, &header.name);
+        if !values.iter().any(|value| fits(&header.value, Some(value))) {
+            let shown = (!values.is_empty()).then(|| values.join(", "));
+            failed.push(unmet("header", header, shown.as_deref()));
         }
     }
     for condition in &matches.query {
@@ -74,9 +76,7 @@ fn proto_is_decided(group: &RouteGroup, variant: ProtoVariant) -> bool {
     match variant {
         ProtoVariant::AsIs => false,
         ProtoVariant::Secure => true,
-        ProtoVariant::Insecure => {
-            matches.authority.is_some() || matches.headers.iter().any(|header| !is_proto(header))
-        }
+        ProtoVariant::Insecure => matches.authority.is_some() || matches.headers.iter().any(|header| !is_proto(header)),
     }
 }
 
@@ -90,19 +90,16 @@ pub fn is_implied(group: &RouteGroup, implied: &ImpliedAuthority) -> bool {
     }
 }
 
-/// Values of equal headers count as one text with commas, as Envoy has it.
-fn header_value(seen: &Seen, name: &str) -> Option<String> {
+fn header_values(seen: &Seen, name: &str) -> Vec<String> {
     match name.to_ascii_lowercase().as_str() {
-        ":method" => Some(seen.request.method.clone()),
-        ":authority" | "host" => Some(seen.authority.to_owned()),
-        ":path" => Some(seen.query.map_or_else(|| seen.path.to_owned(), |query| format!("{}?{query}", seen.path))),
-        ":scheme" => Some(if seen.request.tls { "https" } else { "http" }.to_owned()),
-        "x-forwarded-proto" => Some(seen.proto.to_owned()),
+        ":method" => vec![seen.request.method.clone()],
+        ":authority" | "host" => vec![seen.authority.to_owned()],
+        ":path" => vec![seen.query.map_or_else(|| seen.path.to_owned(), |query| format!("{}?{query}", seen.path))],
+        ":scheme" => vec![if seen.request.tls { "https" } else { "http" }.to_owned()],
+        "x-forwarded-proto" => vec![seen.proto.to_owned()],
         name => {
-            let headers = seen.request.headers.iter();
-            let values: Vec<&str> =
-                headers.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect();
-            (!values.is_empty()).then(|| values.join(","))
+            let headers = seen.request.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+            headers.map(|(_, value)| value.clone()).collect()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Settings of clusters that Mapping, TCPMapping, AuthService and Module share.
 
-use super::report::Report;
 use super::ParsedLoadBalancer;
+use super::report::Report;
 use crate::check::{duration, header, limits, text::quote};
 use api::v3alpha1::{
     CircuitBreaker as Breaker, CircuitBreakerPriority, Keepalive as KeepaliveSpec, LoadBalancer, LoadBalancerPolicy,

@@ -139,12 +139,9 @@ pub fn error_bodies(field: &str, list: &[ErrorResponseOverride], report: &mut Re
     report.degrade(field, ProblemKind::NotSupported, format!("`{field}` is not supported and has no effect"));
 }
 
-/// A check without a usable path is left out; a bad number takes its default.
+/// A check without a usable path is left out; a bad number takes its default. Of several the first counts: Envoy wants
+/// each to have a name then, and older versions refuse them altogether.
 fn health_checks(checks: &[HealthCheckSpec], limits: &Limits, report: &mut Report) -> Vec<HealthCheck> {
-    if checks.len() > limits::ITEMS {
-        let detail = format!("{} health checks, at most {} are accepted", checks.len(), limits::ITEMS);
-        report.degrade("health_checks", ProblemKind::TooLarge, detail);
-    }
     let mut found = Vec::new();
     for (index, check) in checks.iter().enumerate().take(limits::ITEMS) {
         let at = |name: &str| format!("health_checks[{index}].{name}");
@@ -191,6 +188,11 @@ fn health_checks(checks: &[HealthCheckSpec], limits: &Limits, report: &mut Repor
             unhealthy_threshold,
             probe,
         }));
+    }
+    if found.len() > 1 {
+        let detail = "Envoy makes one health check for each service; the first that is usable counts";
+        report.degrade("health_checks", ProblemKind::ConflictingFields, detail);
+        found.truncate(1);
     }
     found
 }

@@ -29,7 +29,8 @@ pub fn tcp_mapping(spec: &TcpMappingSpec, report: &mut Report) -> Option<ParsedT
     match host.map(hostname::glob) {
         Some(Err(reason)) => report.refuse("host", ProblemKind::InvalidValue, reason),
         Some(Ok(())) if !host.is_some_and(is_server_name) => {
-            let detail = format!("{} is neither a name nor `*.` with a suffix nor `*`", quote(host.unwrap_or_default()));
+            let detail =
+                format!("{} is neither a name nor `*.` with a suffix nor `*`", quote(host.unwrap_or_default()));
             report.refuse("host", ProblemKind::InvalidValue, detail);
         }
         _ => {}

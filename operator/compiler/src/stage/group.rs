@@ -192,8 +192,7 @@ pub fn percentages(weights: &[(&ObjectKey, Option<u32>)], problems: &mut Vec<Pro
         running = (running + weight).min(100);
         found.push((index, running));
     }
-    let rest: Vec<usize> =
-        numbered().filter(|(_, (_, weight))| weight.is_none()).map(|(index, _)| index).collect();
+    let rest: Vec<usize> = numbered().filter(|(_, (_, weight))| weight.is_none()).map(|(index, _)| index).collect();
     let share = if rest.is_empty() { 0 } else { round_half_even(100 - running, rest.len() as u32) };
     let last = rest.len().saturating_sub(1);
     for (place, index) in rest.into_iter().enumerate() {

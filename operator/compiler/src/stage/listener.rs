@@ -11,9 +11,7 @@ use std::sync::Arc;
 pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> {
     let listener = if key.namespace.is_empty() { None } else { Some(db.bound.get(&db.graph, reads, key)?) };
     let bind = match listener {
-        Some(listener) => {
-            Bind { address: db.options.bind_address.clone(), port: listener.port, udp: listener.udp }
-        }
+        Some(listener) => Bind { address: db.options.bind_address.clone(), port: listener.port, udp: listener.udp },
         None => made_for(db, reads, key)?,
     };
     let defaults = db.http_defaults(reads);

@@ -12,11 +12,7 @@ pub fn options(mapping: &ParsedMapping, hash_on: Option<HashOn>, defaults: &Rout
     options_of(mapping.policies.as_deref(), hash_on, defaults)
 }
 
-fn options_of(
-    policies: Option<&ParsedPolicies>,
-    hash_on: Option<HashOn>,
-    defaults: &RouteDefaults,
-) -> ForwardOptions {
+fn options_of(policies: Option<&ParsedPolicies>, hash_on: Option<HashOn>, defaults: &RouteDefaults) -> ForwardOptions {
     ForwardOptions {
         retry: policies.and_then(|found| found.retry.clone()).or_else(|| defaults.retry.clone()),
         cors: policies.and_then(|found| found.cors.clone()).or_else(|| defaults.cors.clone()),

@@ -8,11 +8,11 @@ use crate::parse::{
     ServiceRef,
 };
 use crate::stage::settings::{Setting, Slice};
-use crate::stage::{policy, tls};
 use crate::stage::upstream::{Upstream, UpstreamKey, UpstreamOptions, UpstreamTls};
+use crate::stage::{policy, tls};
 use ir::{
-    Action, Forward, HashOn, HeaderEdits, HeaderValue, HealthCheck, HealthProbe, HostRewrite, Kind, NamedMatch, ObjectKey, OrderKey, PathMatch,
-    PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
+    Action, Forward, HashOn, HeaderEdits, HeaderValue, HealthCheck, HealthProbe, HostRewrite, Kind, NamedMatch,
+    ObjectKey, OrderKey, PathMatch, PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
 };
 use sha1::{Digest, Sha1};
 use std::fmt::Write;

@@ -111,11 +111,8 @@ pub fn group(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<TcpGroupRow>> 
         let body = ChainBody::Tcp(Arc::new(body));
         Some(Arc::new(Chain { name: name.into(), matches: place.matches, tls: place.tls, body }))
     });
-    let upstreams = if chain.is_some() {
-        members.iter().map(|(_, rule)| rule.upstream.clone()).collect()
-    } else {
-        Vec::new()
-    };
+    let upstreams =
+        if chain.is_some() { members.iter().map(|(_, rule)| rule.upstream.clone()).collect() } else { Vec::new() };
     Some(Arc::new(TcpGroupRow { bind: first.bind.clone(), chain, upstreams, problems }))
 }
 
@@ -126,13 +123,7 @@ struct Place {
     tls: Option<ir::ServerTls>,
 }
 
-fn place(
-    db: &Db,
-    reads: &Reads,
-    keys: &[&ObjectKey],
-    first: &TcpRule,
-    problems: &mut Vec<Problem>,
-) -> Option<Place> {
+fn place(db: &Db, reads: &Reads, keys: &[&ObjectKey], first: &TcpRule, problems: &mut Vec<Problem>) -> Option<Place> {
     let mut refuse = |at: &str, kind: ProblemKind, detail: String| {
         problems.extend(keys.iter().map(|key| Problem::degraded(key, at, kind, detail.clone())));
     };

@@ -83,8 +83,8 @@ fn mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     found.problems.extend(rule.upstream.as_ref().and_then(|upstream| missing_backend(db, reads, key, upstream)));
     let placed = db.placements.get(&db.graph, reads, &rule.group).is_some_and(|classes| !classes.is_empty());
     // A shadow lives on the routes of the others in its group.
-    let lives = !rule.mapping.shadow
-        || db.groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.group.is_some());
+    let lives =
+        !rule.mapping.shadow || db.groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.group.is_some());
     found.attached = placed && lives;
     if !placed {
         let detail = "no Host that a Listener takes accepts it: its hostname and labels have to fit one";
@@ -101,8 +101,7 @@ fn tcp_mapping(db: &Db, reads: &Reads, key: &ObjectKey, found: &mut Findings) {
     }
     found.backend = rule.upstream.key.backend().map(|backend| endpoint::name(&backend));
     found.problems.extend(missing_backend(db, reads, key, &rule.upstream));
-    found.attached =
-        db.tcp_groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.chain.is_some());
+    found.attached = db.tcp_groups.get(&db.graph, reads, &rule.group).is_some_and(|group| group.chain.is_some());
 }
 
 /// What groups say about an object.

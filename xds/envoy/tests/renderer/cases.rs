@@ -177,9 +177,8 @@ fn policies() -> RowChanges {
     let retry = RetryPolicy { retry_on: "5xx", num_retries: Some(3), per_try_timeout_ms: Some(1500) };
     let plain_retry = RetryPolicy { retry_on: "gateway-error", num_retries: None, per_try_timeout_ms: None };
     let mirror = |percent| Some(Mirror { cluster: "cluster_b".into(), percent });
-    let cookie = |path: Option<&str>, ttl_ms| {
-        Some(HashOn::Cookie { name: "sticky".into(), path: path.map(Arc::from), ttl_ms })
-    };
+    let cookie =
+        |path: Option<&str>, ttl_ms| Some(HashOn::Cookie { name: "sticky".into(), path: path.map(Arc::from), ttl_ms });
     let all = vec![
         with("nothing", none()),
         with("retry", ForwardOptions { retry: Some(retry.into()), ..none() }),
@@ -211,29 +210,30 @@ fn health_checks() -> RowChanges {
         unhealthy_threshold: 2,
         probe,
     };
-    let mut checked = cluster("cluster_checked");
-    checked.discovery = Discovery::Endpoints("k8s/default/shop/80".into());
-    checked.http2 = true;
-    checked.health_checks = [
-        check(HealthProbe::Http {
-            path: "/health".into(),
-            host: None,
-            add_headers: vec![],
-            remove_headers: vec![],
-            expected: vec![],
-        }),
-        check(HealthProbe::Http {
-            path: "/health".into(),
-            host: Some("shop.example.com".into()),
-            add_headers: vec![HeaderValue { name: "x-probe".into(), value: "1".into(), append: false }],
-            remove_headers: vec!["user-agent".into()],
-            expected: vec![(200, 204), (301, 301)],
-        }),
-        check(HealthProbe::Grpc { service: "shop".into(), authority: Some("shop".into()) }),
-    ]
-    .into();
+    let plain = check(HealthProbe::Http {
+        path: "/health".into(),
+        host: None,
+        add_headers: vec![],
+        remove_headers: vec![],
+        expected: vec![],
+    });
+    let full = check(HealthProbe::Http {
+        path: "/health".into(),
+        host: Some("shop.example.com".into()),
+        add_headers: vec![HeaderValue { name: "x-probe".into(), value: "1".into(), append: false }],
+        remove_headers: vec!["user-agent".into()],
+        expected: vec![(200, 204), (301, 301)],
+    });
+    let grpc = check(HealthProbe::Grpc { service: "shop".into(), authority: Some("shop".into()) });
+    let checked = [("a-plain", plain), ("b-full", full), ("c-grpc", grpc)].map(|(name, check)| {
+        let mut checked = cluster(name);
+        checked.discovery = Discovery::Endpoints("k8s/default/shop/80".into());
+        checked.http2 = true;
+        checked.health_checks = [check].into();
+        checked
+    });
     let set = EndpointSet { name: "k8s/default/shop/80".into(), endpoints: vec![] };
-    Rows::default().cluster(checked).endpoints(set).0
+    checked.into_iter().fold(Rows::default(), Rows::cluster).endpoints(set).0
 }
 
 fn headers() -> RowChanges {
@@ -552,10 +552,5 @@ fn tcp() -> RowChanges {
         vec![chain("tcp", ChainMatch::Rest, None, &[("a", 100)], None), split],
     );
     front.filters = vec![ListenerFilter::TlsInspector];
-    Rows::default()
-        .listener(front)
-        .cluster(cluster("a"))
-        .cluster(cluster("b"))
-        .secret("default/cert", certificate())
-        .0
+    Rows::default().listener(front).cluster(cluster("a")).cluster(cluster("b")).secret("default/cert", certificate()).0
 }

@@ -105,10 +105,7 @@ fn what_is_wrong_with_a_mapping_is_named() {
                 json!({"host_redirect": true, "redirect_response_code": 304}),
                 &["Degraded spec.redirect_response_code InvalidValue"],
             ),
-            (
-                json!({"host_redirect": true, "shadow": true}),
-                &["Degraded spec.host_redirect ConflictingFields"],
-            ),
+            (json!({"host_redirect": true, "shadow": true}), &["Degraded spec.host_redirect ConflictingFields"]),
             // Options that are left out.
             (json!({"timeout_ms": -1}), &["Degraded spec.timeout_ms InvalidValue"]),
             (json!({"idle_timeout_ms": 9_300_000_000_000_i64}), &["Degraded spec.idle_timeout_ms InvalidValue"]),
