@@ -228,15 +228,14 @@ fn wait_until_ready(state: &State, mut keeper: Option<&mut Child>) -> Result<Sco
         // Read before it is removed with the rest.
         let log = state.last_lines("node", 12);
         match &mut keeper {
-            Some(keeper) => {
-                if keeper.try_wait()?.is_some() {
-                    let mut words = String::new();
-                    if let Some(stderr) = &mut keeper.stderr {
-                        let _ = stderr.read_to_string(&mut words);
-                    }
-                    bail!("the cluster did not start\n{words}{log}");
+            Some(keeper) if keeper.try_wait()?.is_some() => {
+                let mut words = String::new();
+                if let Some(stderr) = &mut keeper.stderr {
+                    let _ = stderr.read_to_string(&mut words);
                 }
+                bail!("the cluster did not start\n{words}{log}");
             }
+            Some(_) => {}
             None if !state.is_alive() => bail!("the cluster ended\n{log}"),
             None => {}
         }
