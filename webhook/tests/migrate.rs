@@ -23,6 +23,9 @@ use webhook::migrate::{ANNOTATION, Options, Outcome, Progress, migrate};
 
 const CRD: &str = "mappings.getambassador.io";
 
+/// What somebody else does to the definition meanwhile.
+type Edit = fn(&mut Value);
+
 /// The store: one CRD, some Mappings, and what is wrong.
 struct Store {
     crd: Value,
@@ -33,7 +36,7 @@ struct Store {
     /// A page that is refused once, by the index of its first object, and how.
     broken: Option<(usize, u16)>,
     /// Run after this many writes.
-    at: Option<(usize, fn(&mut Value))>,
+    at: Option<(usize, Edit)>,
 }
 
 #[derive(Clone)]

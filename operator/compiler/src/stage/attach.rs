@@ -50,7 +50,8 @@ pub fn attachments(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Attach
             chains.push((listener_key.clone(), ChainKey::Tls(server_name(&host.sni))));
         }
         // QUIC is never without TLS.
-        if !listener.udp && !(listener.security == SecurityModel::Insecure && host.insecure == InsecureAction::Reject) {
+        let rejects = listener.security == SecurityModel::Insecure && host.insecure == InsecureAction::Reject;
+        if !listener.udp && !rejects {
             chains.push((listener_key.clone(), ChainKey::ClearText));
         }
     }
