@@ -124,25 +124,34 @@ impl Statuses {
             writer: StatusWriter::new(self.client.clone(), self.manager.clone(), leadership),
             metrics: self.metrics.clone(),
         });
-        // Ends with this future, and each controller with everything that it has under way.
-        let mut controllers = JoinSet::new();
-        for target in &self.targets {
-            controllers.spawn(target.run(shared.clone()));
-        }
-        if let Some((memory, mailbox)) = self.memory.clone() {
-            let board = self.board.clone();
-            controllers.spawn(async move { memory.keep(&board, &mailbox).await });
-        }
         let mut bell = self.board.subscribe();
         self.board.follow(true);
+        self.metrics.status(self.pending(), true);
+        while !self.board.load().published {
+            if bell.changed().await.is_err() {
+                return;
+            }
+        }
+        // Ends with this future, and everything in it with what it has under way.
+        let mut controllers = JoinSet::new();
         let mut wake = Wake::new(self.board.clone(), waited);
         loop {
             let now = Instant::now();
             let due = wake.step(now);
             if due.all {
-                self.targets.iter().for_each(|target| target.mark_all());
+                // In a cold start that is nearly nothing: feeds marked everything, and everything waits for Envoy.
+                self.targets.iter().for_each(|target| target.mark_all_but(&|key| wake.is_waiting(key)));
             }
             self.mark(due.objects);
+            if controllers.is_empty() {
+                for target in &self.targets {
+                    controllers.spawn(target.run(shared.clone()));
+                }
+                if let Some((memory, mailbox)) = self.memory.clone() {
+                    let board = self.board.clone();
+                    controllers.spawn(async move { memory.keep(&board, &mailbox).await });
+                }
+            }
             self.metrics.status(self.pending(), true);
             let next = wake.next(now).map(tokio::time::Instant::from_std);
             tokio::select! {

@@ -104,8 +104,16 @@ pub(super) fn decide<K>(view: &StatusView<K>, known: Known<'_>, shape: Shape) ->
             return Decision::Nothing;
         }
     }
-    let fields = fields(observed, verdict, acknowledged);
+    let mut fields = fields(observed, verdict, acknowledged);
     if shape == Shape::Fields {
+        // The text is the only place for what a condition would say.
+        let failed = conditions.iter().find(|one| one.status == Truth::False);
+        let text = ["reason", "errorReason"].into_iter().find(|name| fields.get(*name).is_some_and(|text| text != ""));
+        if let (Some(failed), Some(name)) = (failed, text) {
+            let text = fields.get(name).and_then(Value::as_str).unwrap_or_default();
+            let text = format!("{}={} {}: {text}", failed.kind, failed.status, failed.reason);
+            fields.insert(name.into(), Value::String(text));
+        }
         conditions.clear();
     }
     let is_left = |name: &str| observed.condition(name).is_some() && !conditions.iter().any(|one| one.kind == name);

@@ -37,6 +37,11 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Dirty<K> {
         self.bell.notify_one();
     }
 
+    /// Forgets all keys.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// How many keys wait.
     pub fn len(&self) -> usize {
         self.lock().len()

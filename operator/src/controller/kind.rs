@@ -23,7 +23,7 @@ const ECHO: Duration = Duration::from_secs(5);
 /// Echoes that may be missing until those that will not come any more are forgotten.
 const ECHOES: usize = 4096;
 /// How often it is tried whether a kind keeps more of a status than it did.
-const PROBE: Duration = Duration::from_secs(20);
+const PROBE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 20_000 });
 /// First and longest pause after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -42,8 +42,8 @@ pub(super) trait Target: Send + Sync {
     /// Marks these objects of the kind.
     fn mark(&self, keys: &[ObjectKey]);
 
-    /// Marks all that are there.
-    fn mark_all(&self);
+    /// Marks all that are there but these, and nothing that was marked before.
+    fn mark_all_but(&self, these: &dyn Fn(&ObjectKey) -> bool);
 
     /// How many keys wait.
     fn pending(&self) -> usize;
@@ -68,8 +68,11 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Target for Typed<K> {
         self.dirty.mark(keys.iter().map(|key| ObjectRef::new(&key.name).within(&key.namespace)));
     }
 
-    fn mark_all(&self) {
-        mark_all(&self.store, &self.dirty);
+    fn mark_all_but(&self, these: &dyn Fn(&ObjectKey) -> bool) {
+        let left_out = |view: &StatusView<K>| these(&ObjectKey::new(self.kind, view.namespace(), view.name()));
+        self.dirty.clear();
+        let views = self.store.state();
+        self.dirty.mark(views.iter().filter(|view| !left_out(view)).map(|view| ObjectRef::from_obj(&**view)));
     }
 
     fn pending(&self) -> usize {
@@ -131,13 +134,13 @@ struct Memory {
 impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
     async fn reconcile(&self, view: &StatusView<K>) -> Result<Action, WriteError> {
         self.shared.metrics.status_checked();
-        let shape = self.shape();
         let snapshot = self.shared.board.load();
         if !snapshot.published {
             return Ok(Action::await_change());
         }
         let key = ObjectKey::new(self.kind, view.namespace(), view.name());
         let Some(entry) = snapshot.entries.get(&key) else { return self.release(view).await };
+        let shape = self.shape(view);
         let acknowledged = snapshot.acknowledgement(entry);
         let known = Known {
             verdict: &entry.verdict,
@@ -196,8 +199,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
                 drop(memory);
                 self.shared.metrics.status_written();
                 if grown {
-                    tracing::info!(kind = %self.kind, "the API server keeps conditions of this kind now");
-                    mark_all(&self.store, &self.dirty);
+                    self.grown();
                 }
                 return Ok(Action::await_change());
             }
@@ -235,10 +237,15 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
     async fn probe(&self) {
         loop {
             tokio::time::sleep(PROBE).await;
-            let less = self.memory().shape.is_some();
-            if less && let Some(view) = self.store.find(|_| true) {
-                self.dirty.mark([ObjectRef::from_obj(&*view)]);
+            if self.memory().shape.is_none() {
+                continue;
             }
+            let snapshot = self.shared.board.load();
+            let candidate = self.store.find(|view| {
+                let key = ObjectKey::new(self.kind, view.namespace(), view.name());
+                !view.status().has_conditions() && snapshot.entries.get(&key).is_some()
+            });
+            self.dirty.mark(candidate.map(|view| ObjectRef::from_obj(&*view)));
         }
     }
 
@@ -257,17 +264,28 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
         (written == statement).then(|| at.elapsed())
     }
 
-    /// What to try with: everything, if that failed long ago.
-    fn shape(&self) -> Shape {
+    /// What to try with: everything, if that failed long ago, or if the object shows that it is kept.
+    fn shape(&self, view: &StatusView<K>) -> Shape {
         let mut memory = self.memory();
         match &mut memory.shape {
             None => Shape::Full,
+            Some(_) if view.status().has_conditions() => {
+                memory.shape = None;
+                drop(memory);
+                self.grown();
+                Shape::Full
+            }
             Some((_, at)) if at.elapsed() >= PROBE / 2 => {
                 *at = Instant::now();
                 Shape::Full
             }
             Some((shape, _)) => *shape,
         }
+    }
+
+    fn grown(&self) {
+        tracing::info!(kind = %self.kind, "the API server keeps conditions of this kind now");
+        mark_all(&self.store, &self.dirty);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

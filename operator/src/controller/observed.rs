@@ -76,6 +76,11 @@ impl ObservedStatus {
         self.fields.iter().find(|(field, _)| FIELDS.get(usize::from(*field)) == Some(&name)).map(|(_, value)| *value)
     }
 
+    /// Whether it has any condition that could have been written here.
+    pub(super) fn has_conditions(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
     /// Whether there is nothing in it that could have been written here.
     pub(super) fn is_empty(&self) -> bool {
         self.conditions.is_empty() && self.fields.is_empty()

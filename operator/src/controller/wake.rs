@@ -62,7 +62,7 @@ pub(super) struct Wake {
 /// What has to be looked at now.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Due {
-    /// Every object, whether anything is said about it or not.
+    /// Every object that does not wait, whether anything is said about it or not.
     pub all: bool,
     /// These.
     pub objects: Vec<ObjectKey>,
@@ -108,6 +108,11 @@ impl Wake {
         self.endpoints(&snapshot, now);
         self.turn(now, &mut due);
         due
+    }
+
+    /// Whether the object waits for something that will be heard of.
+    pub(super) fn is_waiting(&self, key: &ObjectKey) -> bool {
+        self.waiting.contains_key(key)
     }
 
     /// When [`Wake::step`] has something to do even if nothing is published.

@@ -208,10 +208,12 @@ fn what_others_wrote_is_left_alone() {
 fn a_kind_gets_what_its_definition_keeps() {
     let mut bad = verdict();
     bad.accepted = false;
+    bad.problems.push(Problem::refused(&bad.about, "spec.prefix", ProblemKind::InvalidRegex, "`(` is not closed"));
     let Decision::Write(wanted) = decide(&view(&json!({}), false), known(&bad), Shape::Fields) else {
         panic!("a write")
     };
     assert!(wanted.conditions.is_empty() && wanted.fields["state"] == "Inactive");
+    assert_eq!(wanted.fields["reason"], "Accepted=False InvalidRegex: spec.prefix: `(` is not closed");
     let kept = serde_json::to_value(&wanted).unwrap();
     assert_eq!(decide(&view(&kept, true), known(&bad), Shape::Fields), Decision::Nothing);
     assert_eq!(decide(&view(&json!({}), false), known(&bad), Shape::None), Decision::Nothing);
