@@ -111,8 +111,7 @@ mod tests {
             "apiext",
             "migrate-storage",
             "version",
-        ]
-        {
+        ] {
             assert!(help.contains(&format!("\n  {name}")), "{name}");
         }
         for name in ["control-plane", "guarded-exec"] {
