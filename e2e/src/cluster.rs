@@ -227,17 +227,16 @@ fn wait_until_ready(state: &State, mut keeper: Option<&mut Child>) -> Result<Sco
         }
         // Read before it is removed with the rest.
         let log = state.last_lines("node", 12);
-        match &mut keeper {
-            Some(keeper) if keeper.try_wait()?.is_some() => {
+        if let Some(keeper) = &mut keeper {
+            if keeper.try_wait()?.is_some() {
                 let mut words = String::new();
                 if let Some(stderr) = &mut keeper.stderr {
                     let _ = stderr.read_to_string(&mut words);
                 }
                 bail!("the cluster did not start\n{words}{log}");
             }
-            Some(_) => {}
-            None if !state.is_alive() => bail!("the cluster ended\n{log}"),
-            None => {}
+        } else if !state.is_alive() {
+            bail!("the cluster ended\n{log}");
         }
         if started.elapsed() > LIMIT {
             bail!("the cluster is not ready after {LIMIT:?}\n{log}");
