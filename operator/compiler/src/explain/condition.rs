@@ -86,7 +86,10 @@ pub fn is_implied(group: &RouteGroup, implied: &ImpliedAuthority) -> bool {
         (None, _) => true,
         (Some(TextMatch::Regex(_) | TextMatch::Present), _) => false,
         (Some(_), ImpliedAuthority::AllGlobs) => true,
-        _ => false,
+        (Some(_), ImpliedAuthority::Nothing) => false,
+        (Some(TextMatch::Exact(text)), ImpliedAuthority::Glob(glob)) => glob == text,
+        (Some(TextMatch::Suffix(text)), ImpliedAuthority::Glob(glob)) => glob.strip_prefix('*') == Some(text),
+        (Some(TextMatch::Prefix(text)), ImpliedAuthority::Glob(glob)) => glob.strip_suffix('*') == Some(text),
     }
 }
 
