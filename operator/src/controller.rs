@@ -77,6 +77,9 @@ pub fn client(config: &Config) -> kube::Result<Client> {
     Client::try_from(config)
 }
 
+/// A kind as its feed fills it: the store of its objects, and where it marks those that changed.
+pub type Marked<K> = (Writer<StatusView<K>>, Arc<Dirty<K>>);
+
 impl Statuses {
     /// For the objects of the board, written under this name, see [`manager_name`].
     pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, client: Client, manager: String) -> Self {
@@ -90,9 +93,7 @@ impl Statuses {
 
     /// Adds a kind: the feed fills the store with its objects and marks those that change. `None` for kinds that the
     /// gateway does not know.
-    pub fn kind<K: kube::Resource<DynamicType = ()> + 'static>(
-        &mut self,
-    ) -> Option<(Writer<StatusView<K>>, Arc<Dirty<K>>)> {
+    pub fn kind<K: kube::Resource<DynamicType = ()> + 'static>(&mut self) -> Option<Marked<K>> {
         let kind = K::kind(&()).parse::<Kind>().ok()?;
         let (store, writer) = reflector::store();
         let dirty = Arc::new(Dirty::default());

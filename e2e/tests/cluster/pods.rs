@@ -124,7 +124,7 @@ spec:
   containers:
   - name: app
     image: sample-app
-    workingDir: /work/here
+    workingDir: /srv/here
     command: [bash, -euc]
     args:
     - |
@@ -167,7 +167,7 @@ spec:
     let address = field(cluster, "pod/equipped", "{.status.podIP}");
     let expected = format!(
         "from a ConfigMap\nvalue\nfrom-a-secretfrom-init\n\nvalue <value-$(UNKNOWN)-$(KEY)> equipped {address}\nprefixed value\n\
-         color=\"red\"\n/work/here\nequipped\nown address\nservice variables\nsystem:serviceaccount:default:default\n\
+         color=\"red\"\n/srv/here\nequipped\nown address\nservice variables\nsystem:serviceaccount:default:default\n\
          read-only\nwritten\nfirst process\n"
     );
     assert_eq!(log(cluster, "equipped", &["-c", "app"]), expected);
@@ -239,7 +239,7 @@ fn probes_decide() {
     wait_until("readiness", || ready() == "True");
     // The file system of the pod as its processes see it; the startup probe has left a mark there.
     let in_pod = |command: &str| {
-        let find = "for p in /proc/[0-9]*; do if [ -e $p/root/tmp/asked ]; then echo $p/root; break; fi; done";
+        let find = "for p in /proc/[0-9]*; do r=$p/root; if [ -e $r/tmp/asked ]; then echo $r; break; fi; done";
         script(cluster, &format!("root=$({find}); cd $root/tmp; {command}"))
     };
     in_pod("rm ready");

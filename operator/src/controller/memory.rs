@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -284,15 +284,19 @@ fn stored(key: &ObjectKey, object: &Object) -> Option<Stored> {
     let Body::Custom(decoded) = &object.body else { return None };
     let spec = decoded.value.as_ref().ok()?.to_json().ok()?;
     let labels: BTreeMap<&str, &str> = object.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let mut metadata = json!({"name": key.name, "namespace": key.namespace, "generation": object.generation});
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), json!(key.name));
+    metadata.insert("namespace".into(), json!(key.namespace));
+    metadata.insert("generation".into(), json!(object.generation));
     if !object.uid.is_empty() {
-        metadata["uid"] = json!(object.uid);
+        metadata.insert("uid".into(), json!(object.uid));
     }
     if !labels.is_empty() {
-        metadata["labels"] = json!(labels);
+        metadata.insert("labels".into(), json!(labels));
     }
     if object.created != 0 {
-        metadata["creationTimestamp"] = json!(Timestamp::from_second(object.created).ok()?.to_string());
+        let created = Timestamp::from_second(object.created).ok()?;
+        metadata.insert("creationTimestamp".into(), json!(created.to_string()));
     }
     let manifest =
         json!({"apiVersion": "getambassador.io/v3alpha1", "kind": key.kind.name(), "metadata": metadata, "spec": spec});
