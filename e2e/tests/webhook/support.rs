@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,10 @@ pub fn cluster(what: &str) -> Option<(Cluster, MutexGuard<'static, ()>)> {
         return None;
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::up(&format!("webhook-{}", std::process::id())).expect("a cluster that starts");
+    // The one before may not be gone yet when the turn is passed on.
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("webhook-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+    let cluster = Cluster::up(&name).expect("a cluster that starts");
     if *cluster.scope() != Scope::Whole {
         let _ = std::io::stderr().write_all(format!("skipped: {what}: no whole cluster\n").as_bytes());
         return None;

@@ -344,5 +344,5 @@ fn selectors_and_namespaces_narrow_every_request() {
         assert!(server.asked(&[path, narrowed[0], narrowed[1]]) > 0, "{path}");
     }
     assert_eq!(server.asked(&["\"limit\""]), 18);
-    assert_eq!(server.asked(&["/api/v1/namespaces ", "metadata.name=ns"]) > 0, true);
+    assert!(server.asked(&["/api/v1/namespaces ", "metadata.name=ns"]) > 0);
 }
