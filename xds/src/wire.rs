@@ -50,7 +50,7 @@ impl Request {
             unsubscribe: names(message.resource_names_unsubscribe),
             initial_versions: versions.map(|(name, version)| (name.into(), Version::parse(&version))).collect(),
             nonce,
-            error: message.error_detail.map(|status| shorten(status.message)),
+            error: message.error_detail.map(|status| shorten(without_dumps(&status.message))),
         })
     }
 }
@@ -64,6 +64,22 @@ fn node_info(node: Node) -> NodeInfo {
         None => String::new(),
     };
     NodeInfo { id: shorten(node.id), cluster: shorten(node.cluster), version: shorten(version) }
+}
+
+/// What Envoy says without the messages that it prints in front of a violated constraint: they are whole route tables,
+/// and what is said about one object must not tell its owner what its neighbours do.
+fn without_dumps(text: &str) -> String {
+    const DUMP: &str = "goo.gle/debug";
+    const REASON: &str = "Proto constraint validation failed";
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, dump)) = rest.split_once(DUMP) {
+        kept.push_str(before);
+        // A dump without an end is cut off: nothing in it is a reason.
+        rest = dump.find(REASON).and_then(|at| dump.get(at..)).unwrap_or_default();
+    }
+    kept.push_str(rest);
+    kept
 }
 
 fn shorten(mut text: String) -> String {
@@ -249,5 +265,16 @@ mod tests {
         let none = DeltaDiscoveryRequest { response_nonce: String::new(), ..message.clone() };
         assert_eq!(Request::from_message(none).unwrap().nonce, None);
         assert_eq!(Request::from_message(DeltaDiscoveryRequest { type_url: "x".into(), ..message }).unwrap_err(), "x");
+    }
+
+    #[test]
+    fn what_envoy_says_has_no_configuration_in_it() {
+        let dump = "goo.gle/debugproto    \nname: \"a\"\nroutes {\n  key: \"secret\"\n}\n: ";
+        let reason = "Proto constraint validation failed (Route.PrefixRewrite: value does not match)";
+        assert_eq!(without_dumps(&format!("{dump}{reason}")), reason);
+        let two = format!("Error adding/updating cluster(s) a: {dump}{reason}, b: {dump}{reason}");
+        assert_eq!(without_dumps(&two), format!("Error adding/updating cluster(s) a: {reason}, b: {reason}"));
+        assert_eq!(without_dumps(&format!("Error: {dump}")), "Error: ");
+        assert_eq!(without_dumps("duplicate route"), "duplicate route");
     }
 }
