@@ -31,7 +31,8 @@ fn drill(release: &str) {
     theirs.iter_mut().for_each(open_alternatives);
     install_service(&cluster);
     define(&cluster, &theirs);
-    let _webhook = replica(&cluster, 1);
+    // Both endpoints of the Service: the API server picks either.
+    let _webhook = (replica(&cluster, 1), replica(&cluster, 2));
 
     let objects = objects();
     apply(&cluster, &objects);

@@ -52,9 +52,10 @@ pub fn parse(about: &ObjectKey, spec: &Spec, limits: &Limits) -> Checked<Option<
     Checked { value, problems: report.problems }
 }
 
-/// A spec that does not decode.
+/// A spec that does not decode. The decoder quotes what it found; a status and a terminal get no control characters.
 pub fn decode_problem(about: &ObjectKey, problem: &DecodeProblem) -> Problem {
-    Problem::refused(about, spec_path(&problem.path), ProblemKind::Malformed, problem.message.clone())
+    let message: String = problem.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Problem::refused(about, spec_path(&problem.path), ProblemKind::Malformed, message)
 }
 
 /// Fields that nobody reads.
