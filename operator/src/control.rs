@@ -27,8 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use xds::{Ads, Store, TlsIdentity};
 
-/// Lines for people that may wait for a slow terminal.
-const LINES: usize = 50_000;
+/// Lines for people that may wait for a slow terminal. There is room for all of them from the start.
+const LINES: usize = 20_000;
 
 /// Runs until the supervisor sends SIGTERM or ends. SIGUSR1 fails readiness.
 pub fn run(args: &ControlArgs) -> anyhow::Result<ExitCode> {

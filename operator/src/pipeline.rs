@@ -46,7 +46,7 @@ pub struct Wiring {
     /// Where refusals outlive this process, if they do.
     pub memory: Option<RefusalMemory>,
     /// Where people are told what happened.
-    pub reports: Option<std::sync::mpsc::SyncSender<Report>>,
+    pub reports: Option<std::sync::mpsc::SyncSender<Box<Report>>>,
 }
 
 /// The pipeline. [`Pipeline::run`] ends when the mailbox is closed.

@@ -131,6 +131,13 @@ pub fn decode<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
     match raw {
         Raw::Value(value) => track(value),
         Raw::Text(text) => {
+            // Most objects have nothing wrong with them, and then no path is needed.
+            let mut json = serde_json::Deserializer::from_str(text);
+            if let Ok(value) = S::deserialize(Strict::<_, true>(&mut json))
+                && json.end().is_ok()
+            {
+                return Decoded { value: Ok(value), unknown: Vec::new() };
+            }
             let mut json = serde_json::Deserializer::from_str(text);
             let decoded = track(&mut json);
             if decoded.value.is_ok() && json.end().is_ok() {
@@ -159,7 +166,7 @@ where
 {
     let mut unknown = Vec::new();
     let mut at = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(Strict(deserializer), &mut at);
+    let tracked = serde_path_to_error::Deserializer::new(Strict::<_, false>(deserializer), &mut at);
     let value = serde_ignored::deserialize(tracked, |field| {
         if unknown.len() < MAX_UNKNOWN {
             let mut path = String::new();

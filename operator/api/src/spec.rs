@@ -86,31 +86,6 @@ impl Spec {
     }
 }
 
-impl Spec {
-    /// Its JSON form, which decodes to an equal value.
-    ///
-    /// # Errors
-    /// None that a decoded spec leads to.
-    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
-        match self {
-            Spec::AuthService(spec) => serde_json::to_value(spec),
-            Spec::ConsulResolver(spec) => serde_json::to_value(spec),
-            Spec::DevPortal(spec) => serde_json::to_value(spec),
-            Spec::Host(spec) => serde_json::to_value(spec),
-            Spec::KubernetesEndpointResolver(spec) => serde_json::to_value(spec),
-            Spec::KubernetesServiceResolver(spec) => serde_json::to_value(spec),
-            Spec::Listener(spec) => serde_json::to_value(spec),
-            Spec::LogService(spec) => serde_json::to_value(spec),
-            Spec::Mapping(spec) => serde_json::to_value(spec),
-            Spec::Module(spec) => serde_json::to_value(spec),
-            Spec::RateLimitService(spec) => serde_json::to_value(spec),
-            Spec::TcpMapping(spec) => serde_json::to_value(spec),
-            Spec::TlsContext(spec) => serde_json::to_value(spec),
-            Spec::TracingService(spec) => serde_json::to_value(spec),
-        }
-    }
-}
-
 /// Decodes the `spec` of an object of the given kind. A missing or null spec reads as `{}`; a kind that is none of
 /// [`KINDS`] is a problem at `kind`.
 pub fn decode_kind<'a>(kind: &str, spec: impl Into<Raw<'a>>) -> Decoded<Spec> {

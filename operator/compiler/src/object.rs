@@ -8,11 +8,13 @@ use serde_json::Value;
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// What an object says, decoded once. A body that does not decode is a value with a problem.
+/// What an object says. A body that does not decode is a value with a problem.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// One of the fourteen kinds.
-    Custom(Decoded<Spec>),
+    /// The `spec` of one of the fourteen kinds, as JSON text; [`Object::spec`] decodes it.
+    ///
+    /// Only judging an object looks at it, and a decoded Mapping takes ten times the memory of its text.
+    Custom(Box<str>),
     /// A kind of the group in an API version that it does not have; nothing is read from it.
     OtherVersion(Arc<str>),
     /// A core Service.
@@ -94,8 +96,6 @@ impl Head {
 
 impl Object {
     /// An object from JSON text: the `spec` for the kinds of `getambassador.io`, the whole object for core kinds.
-    ///
-    /// No tree of JSON values is made of it, unless something is wrong with it.
     pub fn from_text(head: Head, body: &str) -> Object {
         let fingerprint = head.fingerprint(body);
         let kind = head.key.kind;
@@ -110,7 +110,7 @@ impl Object {
             Kind::Secret => Body::Secret(api::core::Secret::decode(text)),
             Kind::Namespace => Body::Namespace,
             Kind::Ingress | Kind::IngressClass => Body::Bearer,
-            _ => Body::Custom(api::decode_kind(kind.name(), text)),
+            _ => Body::Custom(body.into()),
         };
         let Head { key, generation, created, uid, labels, config_annotation } = head;
         Object {
@@ -169,7 +169,7 @@ impl Object {
             Kind::Namespace => Body::Namespace,
             Kind::Ingress | Kind::IngressClass => Body::Bearer,
             _ if version != "v3alpha1" && older.is_none() => Body::OtherVersion(version.into()),
-            _ => Body::Custom(api::decode_kind(kind.name(), spec)),
+            _ => Body::Custom(spec.to_string().into()),
         };
         let fingerprint = fingerprint(value);
         Ok(Some(Object {
@@ -184,6 +184,16 @@ impl Object {
             body,
             fingerprint,
         }))
+    }
+}
+
+impl Object {
+    /// The decoded `spec` of one of the fourteen kinds; `None` for all others.
+    pub fn spec(&self) -> Option<Decoded<Spec>> {
+        match &self.body {
+            Body::Custom(text) => Some(api::decode_kind(self.key.kind.name(), &**text)),
+            _ => None,
+        }
     }
 }
 

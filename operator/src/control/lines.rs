@@ -35,7 +35,7 @@ impl Printer {
     }
 
     /// Prints until the pipeline is gone.
-    pub(super) fn run(&self, reports: &Receiver<Report>) {
+    pub(super) fn run(&self, reports: &Receiver<Box<Report>>) {
         let mut limit = Limit::new(Instant::now());
         loop {
             let report = match reports.recv_timeout(WINDOW) {
@@ -45,7 +45,7 @@ impl Printer {
             };
             let mut lines = limit.left_out(Instant::now()).map(left_out).unwrap_or_default();
             if let Some(report) = report {
-                let passes = !self.cluster || !matches!(report, Report::Changed(_)) || limit.passes();
+                let passes = !self.cluster || !matches!(*report, Report::Changed(_)) || limit.passes();
                 if passes {
                     lines.push_str(&self.lines(&report));
                 }

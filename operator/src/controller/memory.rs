@@ -281,8 +281,8 @@ fn entry(key: &ObjectKey, fingerprint: u64) -> Stored {
 
 /// A version of an object as a manifest.
 fn stored(key: &ObjectKey, object: &Object) -> Option<Stored> {
-    let Body::Custom(decoded) = &object.body else { return None };
-    let spec = decoded.value.as_ref().ok()?.to_json().ok()?;
+    let Body::Custom(spec) = &object.body else { return None };
+    let spec: Value = serde_json::from_str(spec).ok()?;
     let labels: BTreeMap<&str, &str> = object.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
     let mut metadata = Map::new();
     metadata.insert("name".into(), json!(key.name));

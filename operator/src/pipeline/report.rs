@@ -68,7 +68,7 @@ pub struct ChangeReport {
 /// Keeps changes until they are live.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    to: Option<SyncSender<Report>>,
+    to: Option<SyncSender<Box<Report>>>,
     metrics: Arc<Metrics>,
     waiting: BTreeMap<ObjectKey, Waiting>,
     /// The first batch and when it was begun, until it is live.
@@ -85,7 +85,7 @@ struct Waiting {
 }
 
 impl Reporter {
-    pub(super) fn new(to: Option<SyncSender<Report>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(to: Option<SyncSender<Box<Report>>>, metrics: Arc<Metrics>) -> Self {
         Self { to, metrics, waiting: BTreeMap::new(), first: None }
     }
 
@@ -200,7 +200,7 @@ impl Reporter {
     fn tell(&self, report: Report) {
         if let Some(to) = &self.to {
             // A reader that does not keep up loses lines; the pipeline does not wait for a terminal.
-            let _ = to.try_send(report);
+            let _ = to.try_send(Box::new(report));
         }
     }
 }

@@ -158,18 +158,18 @@ fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Me
 fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
     let weights: Vec<(&ObjectKey, Option<u32>)> =
         members.iter().map(|member| (member.key, member.rule.mapping.weight)).collect();
-    let shares = percentages(&weights, problems).into_iter();
-    shares
-        .filter_map(|(index, fraction)| {
-            let member = members.get(index)?;
-            Some(Route {
-                source: member.key.clone(),
-                case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
-                fraction,
-                action: member.rule.action.clone(),
-            })
+    // Most groups have one member, and collecting makes room for four.
+    let mut routes = Vec::with_capacity(members.len());
+    routes.extend(percentages(&weights, problems).into_iter().filter_map(|(index, fraction)| {
+        let member = members.get(index)?;
+        Some(Route {
+            source: member.key.clone(),
+            case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
+            fraction,
+            action: member.rule.action.clone(),
         })
-        .collect()
+    }));
+    routes
 }
 
 /// Members by their position, each with its cumulative share in percent: weighted members in load order, then the

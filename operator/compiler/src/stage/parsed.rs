@@ -75,16 +75,13 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ParsedRow>> {
 
 fn judge(object: &Object, limits: &Limits) -> (Option<Parsed>, Vec<Problem>) {
     let about = &object.key;
-    let decoded = match &object.body {
-        Body::Custom(decoded) => decoded,
-        Body::OtherVersion(version) => {
-            let detail = format!("there is no {} of version `{version}`; write it as `v3alpha1`", about.kind.name());
-            let effect = if guards(about.kind) { Problem::refused } else { Problem::notice };
-            return (None, vec![effect(about, "apiVersion", ProblemKind::UnsupportedVersion, detail)]);
-        }
-        _ => return (None, Vec::new()),
-    };
-    let mut problems = parse::unknown_fields(about, decoded);
+    if let Body::OtherVersion(version) = &object.body {
+        let detail = format!("there is no {} of version `{version}`; write it as `v3alpha1`", about.kind.name());
+        let effect = if guards(about.kind) { Problem::refused } else { Problem::notice };
+        return (None, vec![effect(about, "apiVersion", ProblemKind::UnsupportedVersion, detail)]);
+    }
+    let Some(decoded) = object.spec() else { return (None, Vec::new()) };
+    let mut problems = parse::unknown_fields(about, &decoded);
     let left_out = object.left_out.iter();
     problems.extend(left_out.map(|note| Problem::notice(about, &*note.at, ProblemKind::NoEffect, note.detail)));
     match &decoded.value {

@@ -2,7 +2,6 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::object::Body;
 use crate::parse::{
     ClusterDefaults, HttpDefaults, Parsed, ParsedModule, ParsedProbe, ResolverKind, RouteDefaults, TlsDefaults,
 };
@@ -138,8 +137,7 @@ fn rate_limit(db: &Db, reads: &Reads) -> Option<Arc<[Arc<str>]>> {
 /// The domain of a refused RateLimitService that asks to deny: being invalid must not open what it closes.
 fn denying_domain(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Option<Arc<str>>> {
     let source = db.source.get(&db.graph, reads, key)?;
-    let Body::Custom(decoded) = &source.object.body else { return None };
-    let Ok(Spec::RateLimitService(spec)) = &decoded.value else { return None };
+    let Ok(Spec::RateLimitService(spec)) = source.object.spec()?.value else { return None };
     (spec.failure_mode_deny == Some(true)).then(|| spec.domain.as_deref().map(Arc::from))
 }
 

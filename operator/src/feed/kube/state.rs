@@ -143,7 +143,6 @@ mod tests {
     use super::super::wire::Custom;
     use super::*;
     use api::v3alpha1::Mapping;
-    use compiler::Body;
     use serde_json::json;
 
     type Item = Wire<Mapping, Custom>;
@@ -228,8 +227,7 @@ mod tests {
         let mut step = Step::default();
         state.event(&Event::Apply(item("a", 1, 1, json!({"prefix": 7, "service": "s", "prefx": 1}))), &mut step);
         let [Change::Put(object)] = &step.changes[..] else { panic!("{:?}", step.changes) };
-        let Body::Custom(decoded) = &object.body else { panic!("{:?}", object.body) };
-        assert_eq!(decoded.value.as_ref().unwrap_err().path, "prefix");
+        assert_eq!(object.spec().unwrap().value.unwrap_err().path, "prefix");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Scope, start};
 use crate::feed::expand::Expansion;
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
-use compiler::{Body, Change, WantedChanges, WantedName};
+use compiler::{Change, WantedChanges, WantedName};
 use serde_json::{Value, json};
 use server::Server;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +73,7 @@ impl Feeds {
             }
             self.changes.extend(batch.changes.iter().map(|(change, _)| match change {
                 Change::Put(object) => {
-                    let bad = matches!(&object.body, Body::Custom(decoded) if decoded.value.is_err());
+                    let bad = object.spec().is_some_and(|decoded| decoded.value.is_err());
                     format!("+{}@{}{}", object.key, object.generation, if bad { " malformed" } else { "" })
                 }
                 Change::Gone(key) => format!("-{key}"),
