@@ -15,9 +15,6 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const SHAPES: [&str; 5] = ["one-host", "tls-hosts", "one-service", "own-services", "shared"];
 
 fn main() {

@@ -84,7 +84,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kube",
             "kube-core",
             "kube-runtime",
-            "mimalloc",
             "nix",
             "notify",
             "rustls",
