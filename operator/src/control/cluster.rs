@@ -9,10 +9,11 @@ use crate::snapshot::Board;
 use anyhow::Context;
 use compiler::Options;
 use diag::Metrics;
-use kube::{Client, Resource};
+use futures::future::BoxFuture;
+use kube::{Client, Config, Resource};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// How long the end of status writing, and giving back the Lease, may hold up the end of the process.
@@ -21,14 +22,14 @@ const ENDING: Duration = Duration::from_secs(2);
 /// Writes statuses for as long as it is not told to end.
 pub(super) struct StatusWriting {
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl StatusWriting {
     /// Ends what is under way and gives back the Lease, so that another replica can go on at once.
     pub(super) async fn end(self) {
         self.stop.cancel();
-        let _ = tokio::time::timeout(ENDING, self.task).await;
+        let _ = tokio::time::timeout(ENDING, self.ended).await;
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Ve
     let Parts { environment, options, mailbox, board, metrics, parent } = parts;
     let config = objects::config().await?;
     let manager = controller::manager_name(&options.ambassador_id);
-    let client = controller::client(&config).context("cannot make a client of the API server")?;
+    let (client, work) = status_thread(config.clone()).await?;
     let memory = Memory::new(client.clone(), &options.namespace, &manager);
     let mut statuses = Statuses::new(board.clone(), metrics.clone(), client.clone(), manager.clone());
     statuses.remember(memory.clone(), mailbox.clone());
@@ -63,14 +64,44 @@ pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Ve
     let identity = identity(environment, parent);
     let election = Election::new(client, &options.namespace, &manager, &identity, Pace::default());
     let stop = CancellationToken::new();
-    let (done, quiet) = tokio::sync::oneshot::channel::<()>();
+    let (done, quiet) = oneshot::channel::<()>();
     let (leadership, standing) = election.start(stop.clone(), async { _ = quiet.await });
+    let (ending, ended) = oneshot::channel();
     let until = stop.clone();
-    tokio::spawn(async move {
+    let writing = async move {
         until.run_until_cancelled(statuses.run(leadership)).await;
         drop(done);
+    };
+    let all = Box::pin(async move {
+        tokio::join!(writing, standing);
+        drop(ending);
     });
-    Ok((feeds, StatusWriting { stop, task: tokio::spawn(standing) }))
+    work.send(all).map_err(|_| anyhow::anyhow!("the thread that writes statuses has ended"))?;
+    Ok((feeds, StatusWriting { stop, ended }))
+}
+
+/// Starts a thread for the writing of statuses. Gives the client that lives on it, and takes what it is to do.
+///
+/// Ten thousand statuses are ten thousand short requests, one after another: among the workers of the whole process each
+/// would wake another thread several times, which costs more than the request.
+async fn status_thread(config: Config) -> anyhow::Result<(Client, oneshot::Sender<BoxFuture<'static, ()>>)> {
+    let (work, wanted) = oneshot::channel::<BoxFuture<'static, ()>>();
+    let (ready, client) = oneshot::channel();
+    std::thread::Builder::new().name("status".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        runtime.block_on(async move {
+            let client = controller::client(&config).context("cannot make a client of the API server");
+            if ready.send(client).is_ok()
+                && let Ok(work) = wanted.await
+            {
+                work.await;
+            }
+        });
+    })?;
+    Ok((client.await??, work))
 }
 
 /// Gives each feed the store of its controller.

@@ -1,6 +1,6 @@
 //! The controller of one kind.
 
-use super::decide::{Decision, Known, Shape, decide};
+use super::decide::{Decision, Known, Shape, Wanted, decide};
 use super::wake::Waited;
 use super::writer::{StatusWriter, WriteError, Written};
 use super::{Dirty, StatusView};
@@ -15,6 +15,7 @@ use kube_runtime::controller::{Action, Config, Controller};
 use kube_runtime::reflector::{ObjectRef, Store};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Reconciliations of one kind under way.
 const CONCURRENT: u16 = 8;
@@ -87,13 +88,15 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Target for Typed<K> {
             shared,
             memory: Mutex::default(),
         });
-        let probing = reconciler.clone();
+        let (probing, looking) = (reconciler.clone(), reconciler.clone());
+        // Most keys are echoes of what was written. To see that costs less than to schedule a reconciliation.
+        let due = self.dirty.clone().stream().filter(move |key| std::future::ready(looking.is_due(key)));
         // No objects come this way, only keys: errors of a watch would hold up every trigger.
         let controller = Controller::for_stream(stream::pending(), self.store.clone())
-            .reconcile_on(self.dirty.clone().stream())
+            .reconcile_on(due)
             .with_config(Config::default().concurrency(CONCURRENT));
         let running = controller.run(
-            |view, reconciler: Arc<Reconciler<K>>| async move { reconciler.reconcile(&view).await },
+            |view, reconciler: Arc<Reconciler<K>>| async move { reconciler.reconcile(view).await },
             |view, error, reconciler| reconciler.failed(&view, error),
             reconciler,
         );
@@ -120,6 +123,18 @@ struct Reconciler<K: kube::Resource<DynamicType = ()> + 'static> {
     memory: Mutex<Memory>,
 }
 
+/// What has to be done about an object.
+#[derive(Debug, PartialEq)]
+enum Due {
+    /// Its status is right, or it is too early to say anything.
+    Nothing,
+    /// This is to be its status, or nothing of ours.
+    Write { wanted: Option<Wanted>, shape: Shape, statement: u64 },
+}
+
+/// Stands for the statement of a status that is taken away.
+const NO_STATEMENT: u64 = 0;
+
 /// What one leadership remembers of a kind.
 #[derive(Default)]
 struct Memory {
@@ -132,14 +147,32 @@ struct Memory {
 }
 
 impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
-    async fn reconcile(&self, view: &StatusView<K>) -> Result<Action, WriteError> {
-        self.shared.metrics.status_checked();
+    /// Whether the controller has to see the object. While a kind keeps less than everything, each object may be the one
+    /// that finds out, so all of them have to be seen.
+    fn is_due(&self, key: &ObjectRef<StatusView<K>>) -> bool {
+        let Some(view) = self.store.get(key) else { return false };
+        let is_due = self.memory().shape.is_some() || self.look(&view) != Due::Nothing;
+        if !is_due {
+            self.shared.metrics.status_checked();
+        }
+        is_due
+    }
+
+    /// What has to be done about an object. One that is as it should be is forgotten.
+    fn look(&self, view: &StatusView<K>) -> Due {
         let snapshot = self.shared.board.load();
         if !snapshot.published {
-            return Ok(Action::await_change());
+            return Due::Nothing;
         }
         let key = ObjectKey::new(self.kind, view.namespace(), view.name());
-        let Some(entry) = snapshot.entries.get(&key) else { return self.release(view).await };
+        let Some(entry) = snapshot.entries.get(&key) else {
+            // An object that this installation does not judge: what it may have written there is taken away, once.
+            if view.is_written_by(&self.shared.writer.manager) && !view.status().is_empty() {
+                return Due::Write { wanted: None, shape: Shape::Full, statement: NO_STATEMENT };
+            }
+            self.settled(view);
+            return Due::Nothing;
+        };
         let shape = self.shape(view);
         let acknowledged = snapshot.acknowledgement(entry);
         let known = Known {
@@ -152,32 +185,24 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
         };
         let Decision::Write(wanted) = decide(view, known, shape) else {
             self.settled(view);
-            return Ok(Action::await_change());
+            return Due::Nothing;
         };
-        let statement = wanted.statement();
-        if let Some(age) = self.age_of(view, statement)
-            && age < ECHO
-        {
-            return Ok(Action::requeue(ECHO - age));
-        }
-        let written = self.shared.writer.write(view, Some(&wanted)).await?;
-        self.written(view, shape, written, statement)
+        Due::Write { shape, statement: wanted.statement(), wanted: Some(wanted) }
     }
 
-    /// An object that this installation does not judge: what it may have written there is taken away, once.
-    async fn release(&self, view: &StatusView<K>) -> Result<Action, WriteError> {
-        if !view.is_written_by(&self.shared.writer.manager) || view.status().is_empty() {
-            self.settled(view);
-            return Ok(Action::await_change());
-        }
-        const NOTHING: u64 = 0;
-        if let Some(age) = self.age_of(view, NOTHING)
+    async fn reconcile(self: Arc<Self>, view: Arc<StatusView<K>>) -> Result<Action, WriteError> {
+        self.shared.metrics.status_checked();
+        let Due::Write { wanted, shape, statement } = self.look(&view) else { return Ok(Action::await_change()) };
+        if let Some(age) = self.age_of(&view, statement)
             && age < ECHO
         {
             return Ok(Action::requeue(ECHO - age));
         }
-        let written = self.shared.writer.write(view, None).await?;
-        self.written(view, Shape::Full, written, NOTHING)
+        // A task of its own: the controller polls all its reconciliations whenever one of them moves.
+        let (shared, object) = (self.shared.clone(), view.clone());
+        let writing = tokio::spawn(async move { shared.writer.write(&object, wanted.as_ref()).await });
+        let written = AbortOnDropHandle::new(writing).await.map_err(|_| WriteError::Timeout)??;
+        self.written(&view, shape, written, statement)
     }
 
     fn written(
@@ -195,7 +220,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
                     memory.written.retain(|_, (_, at)| at.elapsed() < ECHO);
                 }
                 memory.written.insert(name(view), (statement, Instant::now()));
-                let grown = shape == Shape::Full && statement != 0 && memory.shape.take().is_some();
+                let grown = shape == Shape::Full && statement != NO_STATEMENT && memory.shape.take().is_some();
                 drop(memory);
                 self.shared.metrics.status_written();
                 if grown {

@@ -223,10 +223,11 @@ async fn a_leadership_that_is_over_writes_nothing() {
     // As after a pause of the process: the election has not noticed yet.
     scene.leader.send_replace(Some(tokio::time::Instant::now()));
     scene.publish(&[verdict("a", 1)], Some(1));
-    scene.wait_for_checks(1, 0).await;
-    scene.look("a").await;
+    let failed = |scene: &Scene| {
+        scene.metrics.text(&StatusReport::default(), &[]).contains("failures_total{reason=\"not_leader\"}")
+    };
+    scene.wait_until("the failure", failed).await;
     assert!(scene.server.writes().is_empty());
-    assert!(scene.metrics.text(&StatusReport::default(), &[]).contains("failures_total{reason=\"not_leader\"}"));
 }
 
 #[tokio::test]
