@@ -253,8 +253,8 @@ pub struct ParsedMapping {
     pub bypass_auth: bool,
     /// Rate-limit label domains that are present.
     pub label_domains: Vec<Arc<str>>,
-    /// Fingerprint of those fields that are decoded but not rendered yet and that members of one group must share.
-    pub unrendered: u64,
+    /// Fingerprint of `labels`, which members of one group must share; 0 without.
+    pub labels_hash: u64,
     /// What few Mappings have.
     pub policies: Option<Box<ParsedPolicies>>,
 }
@@ -317,7 +317,7 @@ impl ParsedMapping {
             enable_ipv6: None,
             bypass_auth: false,
             label_domains: Vec::new(),
-            unrendered: 0,
+            labels_hash: 0,
             policies: None,
         }
     }

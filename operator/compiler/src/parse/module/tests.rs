@@ -178,7 +178,7 @@ fn what_is_not_rendered_is_said() {
         (json!({"retry_policy": {"retry_on": "5xx"}}), &[]),
         (json!({"retry_policy": {"retry_on": "6xx"}}), &["Degraded spec.config.retry_policy.retry_on Malformed"]),
         (json!({"cors": {"max_age": "x"}}), &["Degraded spec.config.cors.max_age InvalidValue"]),
-        (json!({"default_labels": {"d": {"defaults": []}}}), &["Degraded spec.config.default_labels NotSupported"]),
+        (json!({"default_labels": {"d": {"defaults": []}}}), &[]),
         (
             json!({"xff_num_trusted_hops": 1, "tls": {}}),
             &["Notice spec.config.xff_num_trusted_hops NoEffect", "Notice spec.config.tls NoEffect"],

@@ -139,8 +139,6 @@ fn policies(config: &mut Config) {
     if let Some(found) = config.decoded::<Vec<_>>("error_response_overrides") {
         policy::error_bodies("config.error_response_overrides", &found, config.report);
     }
-    if config.peek("default_labels") {
-        config.inner("default_labels");
-    }
-    config.not_yet("default_labels");
+    // They are for a RateLimitService, which says itself that it is not there yet.
+    config.map("default_labels");
 }
