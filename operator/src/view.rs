@@ -187,6 +187,9 @@ fn answer(body: &VirtualHostBody, snapshot: &Snapshot) -> (String, usize) {
         groups.len()
     };
     match body {
+        VirtualHostBody::Routes(list) if list.variant.redirects() => {
+            ("redirects what has a route to https".into(), count(list))
+        }
         VirtualHostBody::Routes(list) => ("routes".into(), count(list)),
         VirtualHostBody::RedirectToHttps { .. } => ("redirects to https".into(), 0),
         VirtualHostBody::AcmeOnly(_) => ("rejects, but for ACME challenges".into(), 0),

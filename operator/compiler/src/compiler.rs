@@ -196,6 +196,9 @@ impl Compiler {
         for (key, _) in pass!(self, batch, domains, attach::domain) {
             self.db.bodies.mark(&self.db.graph, &key);
         }
+        for (key, old) in pass!(self, batch, guards, attach::guard) {
+            index::guard(&mut self.db, &key, old);
+        }
     }
 
     /// Mappings, groups, and the lists that they are in.
@@ -272,7 +275,7 @@ impl Compiler {
     /// Brings the lists of one class up to date, in those variants that a table uses.
     fn list(&mut self, batch: &mut Batch, class: &Arc<str>) {
         let mut used = false;
-        for variant in [ProtoVariant::AsIs, ProtoVariant::Secure, ProtoVariant::Insecure] {
+        for variant in ProtoVariant::ALL {
             let id = ListId { class: class.clone(), variant };
             let in_use = self.db.list_users.peek(&id).is_some();
             used |= in_use;

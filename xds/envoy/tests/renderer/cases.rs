@@ -283,16 +283,31 @@ fn matcher_tree() -> RowChanges {
 fn insecure_actions() -> RowChanges {
     let id = list_id("big");
     let acme = id.clone();
+    let redirecting = ListId { class: "some".into(), variant: ProtoVariant::RedirectAsIs };
+    let mut shared = group("shared", on(prefix("/shared/")), Action::Forward(forward_to("cluster_a")));
+    shared.routes[0].fraction = 30;
+    let every = vec![
+        shared,
+        group("challenge", on(prefix(ACME_PREFIX)), direct(200, "challenge")),
+        group(
+            "elsewhere",
+            on(prefix("/old/")),
+            Action::Redirect(Redirect { host: "x.test".into(), path: None, code: 302 }),
+        ),
+    ];
     Rows::default()
         .serve(
             8080,
             vec![
+                host("every-route.test", VirtualHostBody::Routes(redirecting.clone())),
                 host("acme-only.test", VirtualHostBody::AcmeOnly(id.clone())),
                 host("closed.test", VirtualHostBody::Closed { status: 503 }),
                 host("redirect.test", VirtualHostBody::RedirectToHttps { acme }),
             ],
         )
         .list(tree(&id, "tree"))
+        .list(flat(&redirecting, every))
+        .cluster(cluster("cluster_a"))
         .0
 }
 
