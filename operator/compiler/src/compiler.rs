@@ -138,14 +138,12 @@ impl Compiler {
 
     fn put(&mut self, key: ObjectKey, object: Option<Arc<Object>>) {
         let db = &mut self.db;
-        let bears =
-            |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| object.config_annotation.is_some());
-        let declares = source::may_bear(key.kind) && bears(&object);
+        let bears = |object: &Option<Arc<Object>>| object.as_deref().is_some_and(source::bears);
         let Some(old) = db.objects.set(&db.graph, &key, object.clone()) else { return };
         if key.kind.is_custom() {
             db.source.mark(&db.graph, &key);
         }
-        if declares || bears(&old) {
+        if bears(&object) || bears(&old) {
             db.declared.mark(&db.graph, &key);
         }
         if key.kind == Kind::EndpointSlice {

@@ -11,11 +11,11 @@
 mod support;
 
 use compiler::explain::{Answer, Explainer, Request};
-use compiler::{Compiler, Options};
-use ir::{ListId, ProtoVariant, VirtualHostBody};
+use compiler::{Change, Compiler, Options};
+use ir::{Kind, ListId, ProblemKind, ProtoVariant, VirtualHostBody};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::{Mirror, compile, custom, host, listener, mapping, put, service};
+use support::{Mirror, compile, custom, host, listener, mapping, object, put, service, verdict};
 
 /// What each domain of a table answers.
 fn answers(mirror: &Mirror, table: &str) -> BTreeMap<String, VirtualHostBody> {
@@ -110,4 +110,49 @@ fn upstreams_404_for_unrouted_paths_is_a_switch() {
         let answer = ask(rows, "/.well-known/acme-challenge/x");
         assert!(matches!(&answer, Answer::Routes(shares) if *shares[0].source.name == *"acme"), "{answer:?}");
     }
+}
+
+/// The Module `tls` declares TLSContexts: for services, and for the TCPMappings that its `server` fits.
+#[test]
+fn blocks_of_the_tls_module_are_contexts() {
+    let config = json!({ "server": { "secret": "own" }, "client": { "secret": "ca", "cert_required": true },
+        "upstream": { "secret": "client", "sni": "inside.example" }, "taken": { "sni": "from.module" } });
+    let values = [
+        custom("Module", "tls", json!({ "config": config })),
+        listener("l", 8080, "HTTP", "XFP"),
+        host("h", json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } })),
+        service("backend", Some("10.0.0.1")),
+        mapping("m", json!({ "tls": "upstream" })),
+        mapping("n", json!({ "tls": "taken", "prefix": "/n/" })),
+        custom("TLSContext", "taken", json!({ "sni": "from.resource" })),
+        custom("TCPMapping", "t", json!({ "port": 9000, "host": "*", "service": "backend:5432" })),
+    ];
+    let (mut compiler, _) = compile(&values);
+    let mirror = Mirror::of(&compiler);
+    let client = |name: &str| mirror.clusters[name].tls.clone().expect("TLS");
+    let upstream = client("cluster_backend_otls_upstream_default");
+    assert_eq!(
+        (upstream.sni.as_deref(), upstream.certificate.as_deref()),
+        (Some("inside.example"), Some("default/client"))
+    );
+    assert_eq!(
+        client("cluster_backend_otls_taken_default").sni.as_deref(),
+        Some("from.resource"),
+        "a resource goes first"
+    );
+    let chain = mirror.listeners["listener-0.0.0.0-9000"].chains[0].clone();
+    let server = chain.tls.as_ref().expect("TLS");
+    assert_eq!(
+        (server.certificate.as_deref(), server.validation.as_deref()),
+        (Some("default/own"), Some("default/ca/ca"))
+    );
+    assert!(server.require_client_certificate);
+    let module = verdict(&compiler, Kind::Module, "tls");
+    assert!(
+        module.accepted && module.problems.iter().all(|problem| problem.kind == ProblemKind::Deprecated),
+        "{module:?}"
+    );
+    compiler.apply(vec![Change::Gone(object(&values[0]).key.clone())]);
+    assert!(!verdict(&compiler, Kind::Mapping, "m").resolved);
+    assert!(verdict(&compiler, Kind::Mapping, "n").resolved);
 }

@@ -195,6 +195,12 @@ fn others() -> impl Strategy<Value = Value> {
         (config, times())
             .prop_map(|(config, time)| created(custom("Module", "ambassador", json!({ "config": config })), time)),
         select(vec![
+            json!({ "context": { "secret": "cert1" } }),
+            json!({ "server": { "secret": "cert0" } }),
+            json!({})
+        ])
+        .prop_map(|config| custom("Module", "tls", json!({ "config": config }))),
+        select(vec![
             json!({ "secret": "cert0" }),
             json!({ "hosts": ["a.example"] }),
             json!({ "ca_secret": "cert1", "cert_required": true }),

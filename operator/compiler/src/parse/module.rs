@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub fn module(about: &ObjectKey, spec: &ModuleSpec, limits: &Limits, report: &mut Report) -> Parsed {
     match &*about.name {
         "ambassador" => return Parsed::Module(Arc::new(read(&spec.config, limits, report))),
-        "tls" => report.note("config", ProblemKind::NotSupported, "the Module `tls` is not supported; use TLSContext"),
+        "tls" => report.note("config", ProblemKind::Deprecated, "TLSContexts take the place of the Module `tls`"),
         _ => report.note("", ProblemKind::NoEffect, "only the Module named `ambassador` has an effect"),
     }
     Parsed::Inert

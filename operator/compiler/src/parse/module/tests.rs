@@ -301,7 +301,7 @@ fn defaults_of_mappings_are_found_in_two_places() {
 #[test]
 fn only_the_module_named_ambassador_counts() {
     let judged = |name: &str| judge_as(Kind::Module, name, json!({"config": {"server_name": 5}}), Limits::default());
-    for (name, expected) in [("tls", "Notice spec.config NotSupported"), ("other", "Notice spec NoEffect")] {
+    for (name, expected) in [("tls", "Notice spec.config Deprecated"), ("other", "Notice spec NoEffect")] {
         let found = judged(name);
         assert_eq!((brief(&found.problems), found.value), (vec![expected.to_owned()], Some(Parsed::Inert)));
     }
