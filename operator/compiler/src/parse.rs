@@ -22,9 +22,9 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter,
-    LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy,
-    TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, ClientCertificateHeader, CorsPolicy, HashOn, HeaderValue, HealthCheck,
+    Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath,
+    RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -581,6 +581,10 @@ pub struct HttpDefaults {
     pub idle_timeout_ms: Option<u64>,
     /// `headers_with_underscores_action`
     pub headers_with_underscores: Option<UnderscoreAction>,
+    /// `proper_case`
+    pub proper_case: bool,
+    /// `forward_client_cert_details`, `set_current_client_cert_details`
+    pub client_certificate: ClientCertificateHeader,
     /// `buffer_limit_bytes`
     pub buffer_limit_bytes: Option<u32>,
     /// `envoy_log_path`, `envoy_log_type`, `envoy_log_format`

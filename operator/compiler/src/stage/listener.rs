@@ -48,6 +48,8 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
         max_request_headers_kb: defaults.max_request_headers_kb,
         idle_timeout_ms: defaults.idle_timeout_ms,
         headers_with_underscores: defaults.headers_with_underscores,
+        proper_case: defaults.proper_case,
+        client_certificate: defaults.client_certificate,
         access_log: defaults.access_log.clone(),
     };
     Some(Arc::new(ListenerRow {

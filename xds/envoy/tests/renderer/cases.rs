@@ -498,6 +498,13 @@ fn listener_settings() -> RowChanges {
         idle_timeout_ms: Some(0),
         headers_with_underscores: Some(UnderscoreAction::RejectRequest),
         max_concurrent_streams: Some(100),
+        proper_case: true,
+        client_certificate: ClientCertificateHeader {
+            mode: Some(ForwardCertificate::SanitizeSet),
+            subject: true,
+            dns: true,
+            ..ClientCertificateHeader::default()
+        },
         ..http()
     });
     let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];

@@ -162,17 +162,13 @@ fn what_is_not_rendered_is_said() {
         ),
         (
             json!({"forward_client_cert_details": "X"}),
-            &[
-                "Degraded spec.config.forward_client_cert_details InvalidValue",
-                "Degraded spec.config.forward_client_cert_details NotSupported",
-            ],
+            &["Degraded spec.config.forward_client_cert_details InvalidValue"],
         ),
         (
             json!({"set_current_client_cert_details": {"subject": 1, "x": true}}),
             &[
                 "Degraded spec.config.set_current_client_cert_details.subject InvalidValue",
                 "Notice spec.config.set_current_client_cert_details.x UnknownField",
-                "Degraded spec.config.set_current_client_cert_details NotSupported",
             ],
         ),
         (json!({"retry_policy": {"retry_on": "5xx"}}), &[]),
