@@ -56,7 +56,7 @@ fn a_running_gateway_is_asked_in_the_same_words() {
     let post = mapping("post", "/one/").replace("service: ", "method: POST\n  service: ");
     let files = Files::with("m.yaml", &format!("{}{post}", manifest(running.port)));
     running.write("post.yaml", &post);
-    running.line("live after");
+    running.line("Mapping default/post: ready");
     let question = ["a.example.com:1", "/one/x y?q=1&r=%2F", "--header", "x: 1", "--method", "PUT"];
     let ask = |more: &[&str]| run(&[&["why"], &question[..], more].concat());
     let (status, out) = ask(&["--from", &from]);
