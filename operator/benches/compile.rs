@@ -1,13 +1,17 @@
 //! `make bench`: what compiling and rendering cost, in CPU time of the thread that does it.
 //!
 //! Without arguments: the five shapes at 1,000 and 10,000 Mappings (300 × 300 for the last), each in a process of its
-//! own so that the peak of memory is its own. With paths: the manifests below them.
+//! own so that the peak of memory is its own; then the bytes of one Mapping, which `--sizes` prints alone. With paths: the
+//! manifests below them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a benchmark stops at the first surprise"
 )]
+
+#[path = "compile/size.rs"]
+mod size;
 
 use compiler::{Change, Compiler, Object, Options};
 use envoy::Renderer;
@@ -21,6 +25,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--bench")).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--shape", shape, size] => report(shape, shape_objects(shape, size.parse().unwrap())),
+        ["--sizes"] => size::print(),
         [] => {
             heading();
             for size in ["1000", "10000"] {
@@ -28,6 +33,7 @@ fn main() {
                     run_apart(&["--shape", shape, size]);
                 }
             }
+            size::print();
         }
         paths => {
             let mut objects = Vec::new();

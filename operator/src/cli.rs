@@ -7,6 +7,7 @@ mod convert;
 mod crds;
 mod diff;
 mod dump;
+mod live;
 mod migrate_storage;
 mod why;
 

@@ -50,6 +50,7 @@ impl Environment {
             certs_single_namespace: self.get("AMBASSADOR_CERTS_SINGLE_NAMESPACE").is_some() || single_namespace,
             bind_address: text("AMBASSADOR_ENVOY_BIND_ADDRESS", defaults.bind_address),
             loose_selectors: self.is_true("DISABLE_STRICT_LABEL_SELECTORS"),
+            redirect_every_path: !self.is_false("NUNCIO_REDIRECT_EVERY_PATH"),
             endpoint_slices: false,
             unchecked: self.is_true("NUNCIO_TEST_UNCHECKED"),
         }
@@ -112,6 +113,13 @@ impl Environment {
         format!("{id}-{}", self.get("AMBASSADOR_NAMESPACE").unwrap_or("default"))
     }
 
+    /// Whether a variable says `false` in one of the same ways.
+    fn is_false(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| {
+            matches!(value.to_ascii_lowercase().as_str(), "0" | "f" | "false" | "n" | "no" | "off")
+        })
+    }
+
     /// Whether a variable says `true` in one of upstream's ways.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name)
@@ -133,6 +141,13 @@ mod tests {
         );
         assert!(!options.single_namespace && !options.certs_single_namespace && !options.loose_selectors);
         assert_eq!((environment.ready_port(), environment.node_cluster()), (None, "ambassador-default".into()));
+    }
+
+    #[test]
+    fn every_path_redirects_unless_a_variable_says_false() {
+        let options = |value| Environment::from_pairs([("NUNCIO_REDIRECT_EVERY_PATH", value)]).options();
+        assert!(Environment::default().options().redirect_every_path && options("true").redirect_every_path);
+        assert!(!options("False").redirect_every_path && !options("0").redirect_every_path);
     }
 
     #[test]

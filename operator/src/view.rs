@@ -1,14 +1,16 @@
 //! From the published snapshot to what the diagnostics show.
 
+pub mod why;
+
 use crate::feed::SourceProblem;
 use crate::snapshot::{Board, Entry, Snapshot};
 use crate::status;
 use compiler::Options;
 use diag::{
     ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport,
-    SourceProblemReport, StatusReport, TypeReport,
+    SourceProblemReport, StatusReport, TypeReport, WhyQuestion, WhyReport,
 };
-use ir::{ChainBody, VirtualHostBody};
+use ir::{ChainBody, RowChanges, VirtualHostBody};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xds::{Ads, ClientStatus, ResourceType, Store};
@@ -91,6 +93,19 @@ impl diag::Source for View {
             Ok(value) => value,
             Err(error) => serde_json::json!({ "error": error.to_string() }),
         }
+    }
+
+    fn why(&self, question: &WhyQuestion) -> WhyReport {
+        let snapshot = self.board.load();
+        let rows = RowChanges {
+            listeners: snapshot.listeners.iter().map(|(name, row)| (name.clone(), Some(row.clone()))).collect(),
+            tables: snapshot.tables.iter().map(|(name, row)| (name.clone(), Some(row.clone()))).collect(),
+            lists: snapshot.lists.iter().map(|(id, row)| (id.clone(), Some(row.clone()))).collect(),
+            ..RowChanges::default()
+        };
+        let mut verdicts: Vec<_> = snapshot.entries.iter().map(|(_, entry)| entry.verdict.clone()).collect();
+        verdicts.sort_by(|left, right| left.about.cmp(&right.about));
+        why::report(question, rows, &verdicts)
     }
 }
 
@@ -187,6 +202,9 @@ fn answer(body: &VirtualHostBody, snapshot: &Snapshot) -> (String, usize) {
         groups.len()
     };
     match body {
+        VirtualHostBody::Routes(list) if list.variant.redirects() => {
+            ("redirects what has a route to https".into(), count(list))
+        }
         VirtualHostBody::Routes(list) => ("routes".into(), count(list)),
         VirtualHostBody::RedirectToHttps { .. } => ("redirects to https".into(), 0),
         VirtualHostBody::AcmeOnly(_) => ("rejects, but for ACME challenges".into(), 0),

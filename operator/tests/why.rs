@@ -140,7 +140,10 @@ fn set(dice: &mut Dice, number: usize) -> RowChanges {
 
 fn request(dice: &mut Dice) -> Request {
     let hosts = ["a.test", "b.test", "c.test", "x.a.test", "a.other", "other", "A.Test", "a.test:80", "xtest", ".test"];
-    let segments = ["a", "b", "aa", "A", "c", "d", "e", "f", "..", ".", "%61", "%2e%2e", "a%2Fb", "a;b", "", "%zz"];
+    let segments = [
+        "a", "b", "aa", "A", "c", "d", "e", "f", "..", ".", "%61", "%2e%2e", "a%2Fb", "a;b", "..;", ".;x", "%2e%2e;",
+        "", "%zz",
+    ];
     let usual = &segments[..if dice.hits(5) { segments.len() } else { 8 }];
     let mut path = path(dice, 4, usual);
     if dice.hits(3) {

@@ -8,6 +8,7 @@
 )]
 
 mod definitions;
+mod explain;
 mod faults;
 mod scene;
 mod statuses;

@@ -126,6 +126,17 @@ impl Scene {
         command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Status and output of `nuncio` in the cluster; the words are a shell's.
+    pub fn nuncio(&self, words: &str) -> (i32, String) {
+        let nuncio = Path::new(env!("CARGO_BIN_EXE_sample-app")).with_file_name("nuncio");
+        let mut command = self.cluster.command("bash");
+        command.args(["-c", &format!("\"$NUNCIO\" {words}")]).env("NUNCIO", nuncio);
+        command.env("AMBASSADOR_NAMESPACE", &self.namespace).env("AMBASSADOR_SINGLE_NAMESPACE", "yes");
+        let output = run(&mut command);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// An object as JSON text; empty when there is none.
     pub fn object(&self, kind: &str, name: &str) -> String {
         let get = ["--namespace", &self.namespace, "get", kind, name, "-o", "json"];

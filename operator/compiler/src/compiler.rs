@@ -138,14 +138,12 @@ impl Compiler {
 
     fn put(&mut self, key: ObjectKey, object: Option<Arc<Object>>) {
         let db = &mut self.db;
-        let bears =
-            |object: &Option<Arc<Object>>| object.as_ref().is_some_and(|object| object.config_annotation.is_some());
-        let declares = source::may_bear(key.kind) && bears(&object);
+        let bears = |object: &Option<Arc<Object>>| object.as_deref().is_some_and(source::bears);
         let Some(old) = db.objects.set(&db.graph, &key, object.clone()) else { return };
         if key.kind.is_custom() {
             db.source.mark(&db.graph, &key);
         }
-        if declares || bears(&old) {
+        if bears(&object) || bears(&old) {
             db.declared.mark(&db.graph, &key);
         }
         if key.kind == Kind::EndpointSlice {
@@ -195,6 +193,9 @@ impl Compiler {
         pass!(self, batch, chain_owners, attach::chain_owner);
         for (key, _) in pass!(self, batch, domains, attach::domain) {
             self.db.bodies.mark(&self.db.graph, &key);
+        }
+        for (key, old) in pass!(self, batch, guards, attach::guard) {
+            index::guard(&mut self.db, &key, old);
         }
     }
 
@@ -272,7 +273,7 @@ impl Compiler {
     /// Brings the lists of one class up to date, in those variants that a table uses.
     fn list(&mut self, batch: &mut Batch, class: &Arc<str>) {
         let mut used = false;
-        for variant in [ProtoVariant::AsIs, ProtoVariant::Secure, ProtoVariant::Insecure] {
+        for variant in ProtoVariant::ALL {
             let id = ListId { class: class.clone(), variant };
             let in_use = self.db.list_users.peek(&id).is_some();
             used |= in_use;

@@ -144,6 +144,10 @@ tables! {
     domain_claims: DomainKey => Set<ByAge>,
     /// The Host that a domain belongs to.
     domains: DomainKey => ObjectKey,
+    /// What verifies the clients of a domain over TLS; no row where nothing does.
+    guards: DomainKey => Arc<str>,
+    /// Index: domains of a Listener whose clients are verified, with what verifies them.
+    guarded: ObjectKey => Set<(Arc<str>, Arc<str>)>,
     /// Mappings with all defaults.
     rules: ObjectKey => Arc<Rule>,
     /// TCPMappings with all defaults.

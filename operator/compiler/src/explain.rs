@@ -13,16 +13,14 @@ mod path;
 
 use condition::{Seen, failures, is_implied, path_fits};
 use ir::{
-    Action, ChainBody, ChainMatch, ImpliedAuthority, ListId, ListenerRow, ObjectKey, OrderKey, PathMatch, RouteGroup,
-    RouteTable, RowChanges, VirtualHost, VirtualHostBody,
+    Action, ChainBody, ChainMatch, ImpliedAuthority, ListId, ListenerRow, ObjectKey, OrderKey, RouteGroup, RouteTable,
+    RowChanges, VirtualHost, VirtualHostBody,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most near misses that are told.
 const NEAR_MISSES: usize = 20;
-/// The routes that clear text keeps although all else is redirected or refused.
-const ACME_PREFIX: &str = "/.well-known/acme-challenge/";
 
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +186,7 @@ impl<'r> Explainer<'r> {
     fn routes(&self, list: &ListId, seen: &Seen, served: impl Fn(&RouteGroup) -> bool, out: &mut Explanation) {
         let mut shares: Vec<Share> = Vec::new();
         let mut given = 0;
+        let mut redirected = false;
         let nothing = (&ImpliedAuthority::Nothing, Vec::new());
         let (implied, groups) = self.lists.get(list).unwrap_or(&nothing);
         for group in groups.iter().filter(|group| served(group)) {
@@ -203,6 +202,7 @@ impl<'r> Explainer<'r> {
             };
             match failed.as_slice() {
                 [] if given < 100 => {
+                    redirected |= shares.is_empty() && list.variant.redirects() && !is_acme(group);
                     for route in &group.routes {
                         let fits = path_fits(&group.matches.path, seen.path, route.case_sensitive);
                         if fits && route.fraction > given {
@@ -220,7 +220,11 @@ impl<'r> Explainer<'r> {
                 _ => {}
             }
         }
-        out.answer = if shares.is_empty() { Answer::NoRoute } else { Answer::Routes(shares) };
+        out.answer = match shares.is_empty() {
+            true => Answer::NoRoute,
+            false if redirected => Answer::RedirectToHttps,
+            false => Answer::Routes(shares),
+        };
     }
 }
 
@@ -270,5 +274,5 @@ fn virtual_host<'r>(hosts: &'r [VirtualHost], authority: &str) -> Option<(Arc<st
 }
 
 fn is_acme(group: &RouteGroup) -> bool {
-    matches!(&group.matches.path, PathMatch::Prefix(prefix) if **prefix == *ACME_PREFIX)
+    group.matches.path.is_acme()
 }

@@ -148,9 +148,19 @@ pub(crate) fn attachments(db: &mut Db, host: &ObjectKey, old: Option<Arc<Attache
             db.bodies.mark(graph, &domain);
             db.chains.mark(graph, chain);
             db.tables.mark(graph, chain);
+            if is_tls && row.guarded {
+                db.guards.mark(graph, &domain);
+            }
         }
     }
     db.classes_of.mark(graph, host);
+}
+
+pub(crate) fn guard(db: &mut Db, key: &DomainKey, old: Option<Arc<str>>) {
+    let new = db.guards.peek(key).cloned();
+    let (listener, _, domain) = key;
+    let entry = |guard: Option<Arc<str>>| guard.map(|guard| (listener.clone(), (domain.clone(), guard))).into_iter();
+    db.guarded.update(&db.graph, entry(old), entry(new));
 }
 
 pub(crate) fn rule(db: &mut Db, key: &ObjectKey, old: Option<Arc<Rule>>) {

@@ -17,6 +17,9 @@ pub struct Options {
     pub bind_address: Arc<str>,
     /// `DISABLE_STRICT_LABEL_SELECTORS`: one matching label is enough, and so is either criterion.
     pub loose_selectors: bool,
+    /// A Host whose insecure action is Redirect does so for every path; otherwise, as upstream has it, for those that a
+    /// Mapping takes, and the others are 404.
+    pub redirect_every_path: bool,
     /// Every EndpointSlice in reach is fed in, so that a Service without any has no endpoints. Otherwise nothing is known
     /// about such a Service.
     pub endpoint_slices: bool,
@@ -33,6 +36,7 @@ impl Default for Options {
             certs_single_namespace: false,
             bind_address: "0.0.0.0".into(),
             loose_selectors: false,
+            redirect_every_path: true,
             endpoint_slices: false,
             unchecked: false,
         }

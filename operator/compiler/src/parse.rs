@@ -22,9 +22,9 @@ pub use crate::check::limits::Limits;
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
-    AccessLog, Checked, CircuitBreaker, CorsPolicy, HashOn, HeaderValue, HealthCheck, Keepalive, ListenerFilter,
-    LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath, RegexRewrite, RetryPolicy,
-    TextMatch, TlsVersion, UnderscoreAction,
+    AccessLog, Checked, CircuitBreaker, ClientCertificateHeader, CorsPolicy, HashOn, HeaderValue, HealthCheck,
+    Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath,
+    RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -253,8 +253,8 @@ pub struct ParsedMapping {
     pub bypass_auth: bool,
     /// Rate-limit label domains that are present.
     pub label_domains: Vec<Arc<str>>,
-    /// Fingerprint of those fields that are decoded but not rendered yet and that members of one group must share.
-    pub unrendered: u64,
+    /// Fingerprint of `labels`, which members of one group must share; 0 without.
+    pub labels_hash: u64,
     /// What few Mappings have.
     pub policies: Option<Box<ParsedPolicies>>,
 }
@@ -317,7 +317,7 @@ impl ParsedMapping {
             enable_ipv6: None,
             bypass_auth: false,
             label_domains: Vec::new(),
-            unrendered: 0,
+            labels_hash: 0,
             policies: None,
         }
     }
@@ -581,6 +581,10 @@ pub struct HttpDefaults {
     pub idle_timeout_ms: Option<u64>,
     /// `headers_with_underscores_action`
     pub headers_with_underscores: Option<UnderscoreAction>,
+    /// `proper_case`
+    pub proper_case: bool,
+    /// `forward_client_cert_details`, `set_current_client_cert_details`
+    pub client_certificate: ClientCertificateHeader,
     /// `buffer_limit_bytes`
     pub buffer_limit_bytes: Option<u32>,
     /// `envoy_log_path`, `envoy_log_type`, `envoy_log_format`

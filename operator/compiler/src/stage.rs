@@ -15,5 +15,6 @@ pub mod settings;
 pub mod source;
 pub mod tcp;
 pub mod tls;
+pub mod tls_module;
 pub mod upstream;
 pub mod verdict;

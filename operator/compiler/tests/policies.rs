@@ -136,6 +136,45 @@ fn members_of_a_group_share_what_the_last_of_them_says() {
     }
 }
 
+/// What is done to headers is merged over a group: added ones by name, of the removals the last that anybody has.
+#[test]
+fn header_edits_of_a_group_are_upstreams() {
+    let edits = |name: &str, spec: Value| {
+        let mut own = json!({ "prefix": "/a/" });
+        own.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        mapping(name, own)
+    };
+    let first = json!({ "remove_request_headers": ["x-1"], "remove_response_headers": ["x-2"],
+        "add_request_headers": { "x-both": { "value": "first" }, "x-first": { "value": "1" } } });
+    let second = json!({ "remove_response_headers": [], "add_request_headers": { "x-both": { "value": "second" } } });
+    let redirect = json!({ "prefix": "/r/", "host_redirect": true, "service": "x.example",
+        "remove_request_headers": ["x-1"], "add_response_headers": { "x": { "value": "1" } } });
+    let values = [edits("a", first), edits("b", second), edits("c", json!({})), mapping("r", redirect)];
+    let (_, mirror) = compiled(values);
+    let group = |path: &str| {
+        let groups = mirror.lists.values().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups);
+        groups.into_iter().find(|group| **group.matches.path.text() == *path).expect("a group").clone()
+    };
+    let headers = &group("/a/").headers;
+    assert_eq!(headers.remove_request, ["x-1".into()], "the others say nothing");
+    assert!(headers.remove_response.is_empty(), "the second says that there are none");
+    let added: Vec<_> = headers.add_request.iter().map(|header| (&*header.name, &*header.value)).collect();
+    assert_eq!(added, [("x-both", "second"), ("x-first", "1")]);
+    assert_eq!(group("/r/").headers, ir::HeaderEdits::default(), "a redirect has none");
+}
+
+/// Labels are for rate limits, and a group has one set of them.
+#[test]
+fn members_of_a_group_have_the_same_labels() {
+    let labels =
+        |text: &str| json!({ "weight": 10, "labels": { "d": [{ "g": [{ "generic_key": { "value": text } }] }] } });
+    let (compiler, _) = compiled([mapping("a", labels("1")), mapping("b", labels("2")), mapping("c", json!({}))]);
+    assert!(verdict(&compiler, Kind::Mapping, "a").problems.is_empty());
+    assert!(verdict(&compiler, Kind::Mapping, "c").accepted);
+    let refused = verdict(&compiler, Kind::Mapping, "b");
+    assert!(!refused.accepted && refused.problems[0].at == "spec.labels", "{refused:?}");
+}
+
 #[test]
 fn a_shadow_gets_copies_and_no_route() {
     let shadow = json!({ "prefix": "/a/", "service": "copies", "shadow": true, "weight": 25 });

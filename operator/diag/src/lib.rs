@@ -18,6 +18,6 @@ mod server;
 pub use metrics::Metrics;
 pub use report::{
     ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport, Source,
-    SourceProblemReport, StatusReport, TypeReport,
+    SourceProblemReport, StatusReport, TypeReport, WhyListener, WhyNot, WhyQuestion, WhyReport,
 };
 pub use server::{router, serve};

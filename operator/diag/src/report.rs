@@ -12,6 +12,8 @@ pub trait Source: Send + Sync + 'static {
     fn clients(&self) -> Vec<ClientReport>;
     /// All resources in Envoy's JSON form, without private keys. May take a while with large configurations.
     fn envoy(&self) -> serde_json::Value;
+    /// What becomes of a request. Costs what exists, as every route may be looked at.
+    fn why(&self, question: &WhyQuestion) -> WhyReport;
 }
 
 /// The answers of the two probes.
@@ -135,6 +137,64 @@ pub struct HostReport {
     pub answer: String,
     /// Number of routes.
     pub routes: usize,
+}
+
+/// A request to explain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhyQuestion {
+    /// The `Host` header.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// The method.
+    pub method: String,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// It comes over TLS.
+    pub tls: bool,
+    /// Only the listener with this port.
+    pub port: Option<u16>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyReport {
+    /// Whether anything answers it.
+    pub answered: bool,
+    /// What each listener does with it.
+    pub listeners: Vec<WhyListener>,
+    /// Mappings that are out of force and so in no route, with the reason; the first few.
+    #[serde(default)]
+    pub refused: Vec<WhyNot>,
+    /// How many more of those there are.
+    #[serde(default)]
+    pub more_refused: usize,
+}
+
+/// What one listener does with a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyListener {
+    /// Its name.
+    pub listener: String,
+    /// Its port.
+    pub port: u16,
+    /// The filter chain that takes the connection.
+    pub chain: Option<String>,
+    /// The domain of the virtual host.
+    pub domain: Option<String>,
+    /// What happens, in words; several where weights decide.
+    pub answers: Vec<String>,
+    /// Mappings that do not answer for one reason only.
+    pub near_misses: Vec<WhyNot>,
+}
+
+/// An object that does not answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyNot {
+    /// Kind, namespace and name.
+    pub object: String,
+    /// Why not.
+    pub reason: String,
 }
 
 /// One connected client.

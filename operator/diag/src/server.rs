@@ -2,7 +2,7 @@
 
 use crate::metrics::Metrics;
 use crate::pages;
-use crate::report::Source;
+use crate::report::{Source, WhyQuestion};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Json, Response};
@@ -30,6 +30,7 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/clients", get(clients))
         .route("/api/v1/envoy", get(envoy))
+        .route("/api/v1/why", get(why))
         .route("/metrics", get(metrics_text))
         .with_state(Shared { source, metrics })
 }
@@ -81,6 +82,37 @@ async fn envoy(State(shared): State<Shared>) -> Response {
     json(read(move || shared.source.envoy()).await)
 }
 
+/// `?host=H&path=P`, and if wanted `method`, `tls=true`, `port` and any number of `header=NAME:VALUE`.
+async fn why(State(shared): State<Shared>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
+    match question(pairs) {
+        Ok(question) => json(read(move || shared.source.why(&question)).await),
+        Err(reason) => (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
+    }
+}
+
+fn question(pairs: Vec<(String, String)>) -> Result<WhyQuestion, &'static str> {
+    let mut question = WhyQuestion { method: "GET".into(), ..WhyQuestion::default() };
+    for (name, value) in pairs {
+        match &*name {
+            "host" => question.host = value,
+            "path" => question.path = value,
+            "method" => question.method = value,
+            "tls" => question.tls = value == "true",
+            "port" => question.port = Some(value.parse().map_err(|_| "`port` is no port")?),
+            "header" => {
+                let (name, value) = value.split_once(':').ok_or("`header` is not NAME:VALUE")?;
+                question.headers.push((name.trim().into(), value.trim().into()));
+            }
+            _ => return Err("known are host, path, method, header, tls and port"),
+        }
+    }
+    match (question.host.is_empty(), question.path.starts_with('/')) {
+        (true, _) => Err("`host` is missing"),
+        (_, false) => Err("`path` does not begin with `/`"),
+        _ => Ok(question),
+    }
+}
+
 async fn metrics_text(State(shared): State<Shared>) -> Response {
     let text = read(move || shared.metrics.text(&shared.source.status(), &shared.source.clients())).await;
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -105,7 +137,7 @@ fn json(value: Option<impl serde::Serialize>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{ClientReport, Health, ObjectReport, StatusReport};
+    use crate::report::{ClientReport, Health, ObjectReport, StatusReport, WhyNot, WhyReport};
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt;
@@ -132,6 +164,11 @@ mod tests {
         }
         fn envoy(&self) -> serde_json::Value {
             serde_json::json!({"listeners": []})
+        }
+        fn why(&self, question: &WhyQuestion) -> WhyReport {
+            let not =
+                question.headers.iter().map(|(name, value)| WhyNot { object: name.clone(), reason: value.clone() });
+            WhyReport { answered: question.tls, refused: not.collect(), ..WhyReport::default() }
         }
     }
 
@@ -173,6 +210,12 @@ mod tests {
         assert_eq!(parse(get_path(true, true, "/api/v1/status").await)["objects"][0]["name"], "<script>");
         assert_eq!(parse(get_path(true, true, "/api/v1/clients").await)[0]["reports"][0], "a & b");
         assert_eq!(parse(get_path(true, true, "/api/v1/envoy").await)["listeners"], serde_json::json!([]));
+        let question = "/api/v1/why?host=a.test&path=%2Fa%3Fb%3D1&tls=true&header=x-k:%201&header=x-k:2";
+        let found = parse(get_path(true, true, question).await);
+        assert_eq!((&found["answered"], &found["refused"][1]["reason"]), (&true.into(), &"2".into()));
+        for bad in ["path=/", "host=a&path=a", "host=a&path=/&port=x", "host=a&path=/&header=x", "host=a&path=/&x=y"] {
+            assert_eq!(get_path(true, true, &format!("/api/v1/why?{bad}")).await.0, 400, "{bad}");
+        }
         let (status, text) = get_path(true, true, "/metrics").await;
         assert!(status == 200 && text.contains("nuncio_objects{kind=\"Mapping\",state=\"Ready\"} 1"));
     }

@@ -77,8 +77,44 @@ pub struct HttpSettings {
     pub headers_with_underscores: Option<UnderscoreAction>,
     /// HTTP/2 streams per connection.
     pub max_concurrent_streams: Option<u32>,
+    /// Names of response headers begin with capitals, for clients of HTTP/1 that want them so.
+    pub proper_case: bool,
+    /// What a request says about the client's certificate.
+    pub client_certificate: ClientCertificateHeader,
     /// Where access logs go and in which form.
     pub access_log: AccessLog,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientCertificateHeader {
+    /// What is done with it; `None`: Envoy's default, which takes it away.
+    pub mode: Option<ForwardCertificate>,
+    /// The subject of the certificate is put in.
+    pub subject: bool,
+    /// The certificate is.
+    pub cert: bool,
+    /// Its whole chain is.
+    pub chain: bool,
+    /// Its DNS names are.
+    pub dns: bool,
+    /// Its first URI is.
+    pub uri: bool,
+}
+
+/// Envoy's ways with `x-forwarded-client-cert`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ForwardCertificate {
+    /// Taken away.
+    Sanitize,
+    /// Kept, when the client has shown a certificate.
+    ForwardOnly,
+    /// Appended to, when the client has shown a certificate.
+    AppendForward,
+    /// Replaced, when the client has shown a certificate.
+    SanitizeSet,
+    /// Kept.
+    AlwaysForwardOnly,
 }
 
 /// What happens to a header with an underscore in its name.

@@ -31,6 +31,11 @@ pub enum PathMatch {
 }
 
 impl PathMatch {
+    /// Whether it is exactly the prefix of ACME challenges.
+    pub fn is_acme(&self) -> bool {
+        matches!(self, PathMatch::Prefix(prefix) if **prefix == *ACME_PREFIX)
+    }
+
     /// The text as the user wrote it.
     pub fn text(&self) -> &Arc<str> {
         match self {
@@ -226,7 +231,39 @@ pub enum ProtoVariant {
     Secure,
     /// Security model XFP, insecure side: such a condition is dropped unless it is the only header condition.
     Insecure,
+    /// As [`ProtoVariant::AsIs`], and every route but those of ACME challenges redirects to https instead.
+    RedirectAsIs,
+    /// As [`ProtoVariant::Insecure`], and every route but those of ACME challenges redirects to https instead.
+    RedirectInsecure,
 }
+
+impl ProtoVariant {
+    /// All of them.
+    pub const ALL: [ProtoVariant; 5] = [
+        ProtoVariant::AsIs,
+        ProtoVariant::Secure,
+        ProtoVariant::Insecure,
+        ProtoVariant::RedirectAsIs,
+        ProtoVariant::RedirectInsecure,
+    ];
+
+    /// Whether routes redirect to https, whatever they say.
+    pub fn redirects(self) -> bool {
+        matches!(self, ProtoVariant::RedirectAsIs | ProtoVariant::RedirectInsecure)
+    }
+
+    /// The same with redirects.
+    pub fn redirecting(self) -> Self {
+        match self {
+            ProtoVariant::Insecure | ProtoVariant::RedirectInsecure => ProtoVariant::RedirectInsecure,
+            ProtoVariant::AsIs | ProtoVariant::Secure | ProtoVariant::RedirectAsIs => ProtoVariant::RedirectAsIs,
+        }
+    }
+}
+
+/// The path prefix whose routes stay reachable over clear text whatever a Host does with it, so that certificates can be
+/// renewed.
+pub const ACME_PREFIX: &str = "/.well-known/acme-challenge/";
 
 /// Identity of a route list: equal ids mean equal contents, whoever uses them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -47,12 +47,21 @@ async fn serve(args: &ApiextArgs, environment: &Environment) -> anyhow::Result<(
 ///
 /// It does not try again by itself, which would hold up other work for many minutes; its users do.
 pub(super) async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let mut config = match kubeconfig {
-        Some(path) => {
+    connect_to(kubeconfig, None).await
+}
+
+/// The same with a context of that file; without a file, of KUBECONFIG or ~/.kube/config.
+pub(super) async fn connect_to(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = match (kubeconfig, context) {
+        (Some(path), _) => {
             let file = Kubeconfig::read_from(path).with_context(|| path.display().to_string())?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+            Config::from_custom_kubeconfig(file, &options).await?
         }
-        None => Config::infer().await.context("no cluster is configured")?,
+        (None, Some(context)) => {
+            Config::from_kubeconfig(&options).await.with_context(|| format!("context `{context}`"))?
+        }
+        (None, None) => Config::infer().await.context("no cluster is configured")?,
     };
     config.default_retry = false;
     Ok(Client::try_from(config)?)

@@ -277,10 +277,15 @@ pub enum CheckOutput {
 /// Arguments of `why`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+By manifests; with --from by what a running gateway serves at this moment; with --context or --kubeconfig by what is in \
+a cluster, compiled here.
+
 Exit status: 0 something answers; 1 nothing does; 2 could not run.
 
 Examples:
   nuncio why shop.example.com /cart/ manifests/
+  nuncio why shop.example.com /cart/ --from http://127.0.0.1:8877
+  nuncio why shop.example.com /cart/ --context production
   nuncio why shop.example.com '/cart/?beta=1' --tls --method POST --header x-user:7 manifests/")]
 pub struct WhyArgs {
     /// The host that is asked, with a port if the client sends one
@@ -290,8 +295,14 @@ pub struct WhyArgs {
     #[arg(value_name = "PATH")]
     pub path: String,
     /// Folders and files
-    #[arg(required = true, value_name = "MANIFESTS")]
+    #[arg(required_unless_present_any = ["from", "context", "kubeconfig"], value_name = "MANIFESTS")]
     pub paths: Vec<PathBuf>,
+    /// Address of a running gateway's diagnostics
+    #[arg(long, value_name = "URL", conflicts_with_all = ["paths", "context", "kubeconfig"])]
+    pub from: Option<String>,
+    /// Or the objects of a cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Method of the request
     #[arg(long, value_name = "METHOD", default_value = "GET")]
     pub method: String,
@@ -306,26 +317,46 @@ pub struct WhyArgs {
     pub port: Option<u16>,
 }
 
+/// A cluster to read objects from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ClusterArgs {
+    /// Read the objects of the cluster of this context
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Read the objects of the cluster of this file. Default with --context: KUBECONFIG, ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// Whether a cluster is named.
+    pub fn is_wanted(&self) -> bool {
+        self.context.is_some() || self.kubeconfig.is_some()
+    }
+}
+
 /// Arguments of `diff`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Lines begin with `object`, `route` or `envoy`, then + (new), - (gone) or ~ (different).
+Lines begin with `object`, `route` or `envoy`, then + (new), - (gone) or ~ (different). With --context or --kubeconfig what \
+is in the cluster is OLD, and NEW is what would be applied to it.
 
 Exit status: 0 nothing is different; 1 something is; 2 could not run.
 
 Examples:
   nuncio diff manifests.old/ manifests/
-  nuncio diff --overlay manifests/ new-mapping.yaml")]
+  nuncio diff --overlay manifests/ new-mapping.yaml
+  nuncio diff --context production new-mapping.yaml")]
 pub struct DiffArgs {
-    /// A folder or file
-    #[arg(value_name = "OLD")]
-    pub old: PathBuf,
-    /// Another one
-    #[arg(value_name = "NEW")]
-    pub new: PathBuf,
+    /// Two folders or files, the old and the new; with a cluster just the new
+    #[arg(value_name = "MANIFESTS", required = true, num_args = 1..=2)]
+    pub paths: Vec<PathBuf>,
     /// NEW is what would be applied to OLD, not all there is
     #[arg(long)]
     pub overlay: bool,
+    /// The old objects, instead.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// Arguments of `dump`.

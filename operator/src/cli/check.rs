@@ -82,7 +82,8 @@ pub(super) fn overlaid(path: &Path, over: &Path) -> anyhow::Result<Compiled> {
     Ok(Compiled { folder, ..below })
 }
 
-fn folder(environment: &Environment, paths: &[PathBuf], assumed: &[String]) -> anyhow::Result<Folder> {
+/// Files and folders that exist, to be read.
+pub(super) fn folder(environment: &Environment, paths: &[PathBuf], assumed: &[String]) -> anyhow::Result<Folder> {
     for path in paths {
         std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     }
@@ -100,14 +101,24 @@ fn feed(compiler: &mut Compiler, changes: Vec<Change>) -> WantedChanges {
     compiler.apply(changes).wanted
 }
 
-fn answer(compiler: &mut Compiler, folder: &mut Folder, mut wanted: WantedChanges) {
+fn answer(compiler: &mut Compiler, folder: &mut Folder, wanted: WantedChanges) {
+    // Asking files does not fail.
+    let _ = settle(compiler, wanted, |wanted| Ok(folder.want(wanted).take()));
+}
+
+/// Answers what the compiler wants to know until it wants nothing more.
+pub(super) fn settle(
+    compiler: &mut Compiler,
+    mut wanted: WantedChanges,
+    mut ask: impl FnMut(&WantedChanges) -> anyhow::Result<Vec<Change>>,
+) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         if wanted == WantedChanges::default() {
-            return;
+            break;
         }
-        let answers = folder.want(&wanted).take();
-        wanted = feed(compiler, answers);
+        wanted = feed(compiler, ask(&wanted)?);
     }
+    Ok(())
 }
 
 /// `file:line: Kind namespace/name: refused: Reason field: text`, and a last line that counts.

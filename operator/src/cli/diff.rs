@@ -2,6 +2,8 @@
 
 use super::args::DiffArgs;
 use super::check::{Compiled, compiled, overlaid};
+use super::live;
+use anyhow::bail;
 use compiler::Compiler;
 use envoy::Renderer;
 use ir::{ObjectKey, RouteGroup, RowChanges, Verdict, VirtualHostBody};
@@ -12,9 +14,13 @@ use std::sync::Arc;
 
 /// Prints what is different. Status 0 when nothing is, 1 when something is.
 pub fn run(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let old = compiled(std::slice::from_ref(&args.old), &[])?;
-    let new =
-        if args.overlay { overlaid(&args.old, &args.new)? } else { compiled(std::slice::from_ref(&args.new), &[])? };
+    let (old, new) = match (args.paths.as_slice(), args.cluster.is_wanted()) {
+        ([new], true) => live::overlaid(&args.cluster, new)?,
+        ([old, new], false) if args.overlay => (compiled(std::slice::from_ref(old), &[])?, overlaid(old, new)?),
+        ([old, new], false) => (compiled(std::slice::from_ref(old), &[])?, compiled(std::slice::from_ref(new), &[])?),
+        (_, true) => bail!("with a cluster as the old side there is one more: the new manifests"),
+        (_, false) => bail!("two folders or files are needed, the old and the new"),
+    };
     let mut text = String::new();
     changes("object", &verdicts(&old.compiler), &verdicts(&new.compiler), &mut text);
     changes("route", &routes(&old.compiler.rows()), &routes(&new.compiler.rows()), &mut text);

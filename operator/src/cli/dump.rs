@@ -32,7 +32,7 @@ pub fn run(args: &DumpArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// One HTTP/1.0 exchange: the answer ends with the connection.
-fn get(from: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn get(from: &str, path: &str) -> anyhow::Result<Vec<u8>> {
     let Some(address) = from.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
         bail!("`{from}` is not of the form http://ADDRESS:PORT");
     };

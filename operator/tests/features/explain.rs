@@ -2,6 +2,7 @@
 
 use crate::check::nuncio;
 use crate::fixture::{BASE, mapping};
+use crate::running::{Running, listener};
 use std::path::PathBuf;
 
 struct Files(tempfile::TempDir);
@@ -45,6 +46,27 @@ fn why_names_the_winner_and_the_one_condition_that_others_lack() {
     assert!(out.contains("not Mapping default/one: the path `/two/` does not begin with `/one/`"), "{out}");
     assert_eq!(run(&["why", "a.example.com", "two", path]).0, 2);
     assert_eq!(run(&["why", "a.example.com", "/", "--port", "1", path]).0, 2);
+}
+
+#[test]
+fn a_running_gateway_is_asked_in_the_same_words() {
+    let manifest = |port| format!("{}{}", listener(port), mapping("one", "/one/"));
+    let Some(running) = Running::start(manifest) else { return };
+    let from = format!("http://{}", running.diagnostics);
+    let post = mapping("post", "/one/").replace("service: ", "method: POST\n  service: ");
+    let files = Files::with("m.yaml", &format!("{}{post}", manifest(running.port)));
+    running.write("post.yaml", &post);
+    running.line("Mapping default/post: ready");
+    let question = ["a.example.com:1", "/one/x y?q=1&r=%2F", "--header", "x: 1", "--method", "PUT"];
+    let ask = |more: &[&str]| run(&[&["why"], &question[..], more].concat());
+    let (status, out) = ask(&["--from", &from]);
+    assert!(status == 0 && out.contains("Mapping default/one answers"), "{out}");
+    assert!(out.contains("not Mapping default/post: header `:method` is `PUT`, not `POST`"), "{out}");
+    assert_eq!((status, out), ask(&[files.path("m.yaml").to_str().unwrap()]));
+    assert_eq!(ask(&["--from", &from, "--port", "1"]).0, 2);
+    assert_eq!(ask(&["--from", "http://127.0.0.1:1"]).0, 2);
+    assert_eq!(ask(&[]).0, 2, "neither manifests nor a gateway");
+    assert_eq!(run(&["diff", "one.yaml"]).0, 2, "one side only");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::access_log;
 use crate::policy;
 use crate::proto::{ads, bool_value, duration_ms, u32_value};
-use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::core::v3::{self as core, http1_protocol_options::HeaderKeyFormat};
 use envoy_types::pb::envoy::config::listener::v3::{Filter, filter};
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::util::pack_any;
 use hcm::HttpConnectionManager;
 use hcm::http_connection_manager::{CodecType, PathWithEscapedSlashesAction, RouteSpecifier};
-use ir::{HttpSettings, UnderscoreAction};
+use ir::{ClientCertificateHeader, ForwardCertificate, HttpSettings, UnderscoreAction};
 
 /// The connection manager of a listener without its route table.
 pub(crate) struct Template(HttpConnectionManager);
@@ -27,6 +27,7 @@ impl Template {
         let http1 = core::Http1ProtocolOptions {
             accept_http_10: settings.accept_http_10,
             allow_chunked_length: settings.allow_chunked_length,
+            header_key_format: settings.proper_case.then(proper_case),
             ..Default::default()
         };
         let http2 = settings.max_concurrent_streams.map(|streams| core::Http2ProtocolOptions {
@@ -50,6 +51,7 @@ impl Template {
             strip_matching_host_port: settings.strip_matching_host_port,
             ..Default::default()
         };
+        client_certificate(&settings.client_certificate, &mut out);
         if settings.reject_escaped_slashes {
             out.set_path_with_escaped_slashes_action(PathWithEscapedSlashesAction::RejectRequest);
         }
@@ -97,6 +99,32 @@ impl Slot {
             ..Default::default()
         })
     }
+}
+
+fn proper_case() -> HeaderKeyFormat {
+    use core::http1_protocol_options::header_key_format::{HeaderFormat, ProperCaseWords};
+    HeaderKeyFormat { header_format: Some(HeaderFormat::ProperCaseWords(ProperCaseWords {})) }
+}
+
+fn client_certificate(header: &ClientCertificateHeader, out: &mut HttpConnectionManager) {
+    use hcm::http_connection_manager::{ForwardClientCertDetails as Mode, SetCurrentClientCertDetails};
+    if let Some(mode) = header.mode {
+        out.set_forward_client_cert_details(match mode {
+            ForwardCertificate::Sanitize => Mode::Sanitize,
+            ForwardCertificate::ForwardOnly => Mode::ForwardOnly,
+            ForwardCertificate::AppendForward => Mode::AppendForward,
+            ForwardCertificate::SanitizeSet => Mode::SanitizeSet,
+            ForwardCertificate::AlwaysForwardOnly => Mode::AlwaysForwardOnly,
+        });
+    }
+    out.set_current_client_cert_details = set(SetCurrentClientCertDetails {
+        subject: header.subject.then(|| bool_value(true)).flatten(),
+        cert: header.cert,
+        chain: header.chain,
+        dns: header.dns,
+        uri: header.uri,
+        ..Default::default()
+    });
 }
 
 fn underscores(action: UnderscoreAction) -> core::http_protocol_options::HeadersWithUnderscoresAction {

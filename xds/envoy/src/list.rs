@@ -6,13 +6,9 @@ use crate::wire::{Composed, Level, Rope, field, nest, retag};
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::route::v3::RouteList as RouteListMessage;
 use envoy_types::pb::envoy::r#type::matcher::v3::HttpRequestHeaderMatchInput;
-use ir::{Bucket, PathMatch, RouteList};
+use ir::{ACME_PREFIX, Bucket, RouteList};
 use prost::{Message, Name};
 use std::sync::{Arc, OnceLock};
-
-/// The path prefix whose routes stay reachable on clear text whatever else happens there, so that certificates can be
-/// renewed.
-pub(crate) const ACME_PREFIX: &str = "/.well-known/acme-challenge/";
 
 /// Fields of the messages that are spliced here, by their numbers in the `.proto` files of `xds.type.matcher.v3`,
 /// `xds.core.v3` and `envoy.config.route.v3`.
@@ -255,10 +251,7 @@ fn acme_section(buckets: &[Arc<RenderedBucket>]) -> Section {
         .iter()
         .filter(|bucket| ACME_PREFIX.starts_with(&*bucket.source.prefix))
         .max_by_key(|bucket| bucket.source.prefix.len());
-    let is_acme = |group: &&Arc<EncodedGroup>| match &group.group.matches.path {
-        PathMatch::Prefix(prefix) => &**prefix == ACME_PREFIX,
-        _ => false,
-    };
+    let is_acme = |group: &&Arc<EncodedGroup>| group.group.matches.path.is_acme();
     let groups = deciding.map(|bucket| bucket.section.groups().iter().filter(is_acme).cloned().collect());
     Section::new(ACME_PREFIX.into(), groups.unwrap_or_default())
 }

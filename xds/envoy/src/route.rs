@@ -35,20 +35,22 @@ const LONGEST_BODY: usize = 4096;
 struct Form {
     without_authority: bool,
     without_proto: bool,
+    redirects: bool,
 }
 
 impl Form {
-    const COUNT: usize = 4;
+    const COUNT: usize = 8;
 
     fn of(group: &RouteGroup, implied: &ImpliedAuthority, variant: ProtoVariant) -> Self {
         Self {
             without_authority: authority_is_implied(group.matches.authority.as_ref(), implied),
             without_proto: proto_is_decided(&group.matches, variant),
+            redirects: variant.redirects() && !group.matches.path.is_acme(),
         }
     }
 
     fn index(self) -> usize {
-        usize::from(self.without_authority) | usize::from(self.without_proto) << 1
+        usize::from(self.without_authority) | usize::from(self.without_proto) << 1 | usize::from(self.redirects) << 2
     }
 }
 
@@ -68,9 +70,9 @@ fn proto_is_decided(matches: &RouteMatch, variant: ProtoVariant) -> bool {
     let has = matches.headers.iter().any(is_forwarded_proto);
     let has_other = matches.authority.is_some() || matches.headers.iter().any(|header| !is_forwarded_proto(header));
     match variant {
-        ProtoVariant::AsIs => false,
+        ProtoVariant::AsIs | ProtoVariant::RedirectAsIs => false,
         ProtoVariant::Secure => has,
-        ProtoVariant::Insecure => has && has_other,
+        ProtoVariant::Insecure | ProtoVariant::RedirectInsecure => has && has_other,
     }
 }
 
@@ -160,12 +162,12 @@ fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = route::Route> 
             });
         }
         let options = match &member.action {
-            Action::Forward(to) => to.options.as_deref(),
-            Action::Redirect(_) | Action::Direct { .. } => None,
+            Action::Forward(to) if !form.redirects => to.options.as_deref(),
+            Action::Forward(_) | Action::Redirect(_) | Action::Direct { .. } => None,
         };
         route::Route {
             r#match: Some(matches),
-            action: Some(action(&member.action)),
+            action: Some(if form.redirects { https_redirect() } else { action(&member.action) }),
             typed_per_filter_config: policy::per_filter(options),
             ..edits.clone()
         }
@@ -315,10 +317,14 @@ fn direct(status: u16, body: &str) -> route::route::Action {
 
 /// One route for every path that redirects to https with 301, encoded for a `RouteList`.
 pub(crate) fn redirect_everything() -> Vec<u8> {
-    everything(route::route::Action::Redirect(route::RedirectAction {
+    everything(https_redirect())
+}
+
+fn https_redirect() -> route::route::Action {
+    route::route::Action::Redirect(route::RedirectAction {
         scheme_rewrite_specifier: Some(route::redirect_action::SchemeRewriteSpecifier::HttpsRedirect(true)),
         ..Default::default()
-    }))
+    })
 }
 
 /// One route for every path that answers with that status, encoded for a `RouteList`.

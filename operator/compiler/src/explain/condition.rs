@@ -74,9 +74,11 @@ fn proto_is_decided(group: &RouteGroup, variant: ProtoVariant) -> bool {
     let matches = &group.matches;
     let is_proto = |header: &NamedMatch| header.name.eq_ignore_ascii_case("x-forwarded-proto");
     match variant {
-        ProtoVariant::AsIs => false,
+        ProtoVariant::AsIs | ProtoVariant::RedirectAsIs => false,
         ProtoVariant::Secure => true,
-        ProtoVariant::Insecure => matches.authority.is_some() || matches.headers.iter().any(|header| !is_proto(header)),
+        ProtoVariant::Insecure | ProtoVariant::RedirectInsecure => {
+            matches.authority.is_some() || matches.headers.iter().any(|header| !is_proto(header))
+        }
     }
 }
 

@@ -3,14 +3,14 @@
 /// The path as routes see it (normalized, without query and fragment), and the query.
 ///
 /// Source: Envoy's `normalize_path` (RFC 3986, section 6: percent-encoded letters that need no encoding, `\` for `/`,
-/// dot segments) and `merge_slashes`.
+/// dot segments, with parameters or without) and `merge_slashes`.
 pub fn split(target: &str, merge_slashes: bool) -> (String, Option<String>) {
     let target = target.split_once('#').map_or(target, |(target, _)| target);
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
-    let mut path = without_dots(&decoded(path));
+    let mut path = without_dots(path);
     if merge_slashes {
         while path.contains("//") {
             path = path.replace("//", "/");
@@ -39,33 +39,36 @@ fn decoded(path: &str) -> String {
     while let Some(character) = rest.chars().next() {
         let code = rest.get(1..3).filter(|_| character == '%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
         let plain = code.map(char::from).filter(|plain| plain.is_ascii_alphanumeric() || "-._~".contains(*plain));
-        match (plain, character) {
-            (Some(plain), _) => out.push(plain),
-            (None, '\\') => out.push('/'),
-            (None, other) => out.push(other),
-        }
+        out.push(plain.unwrap_or(character));
         let taken = if plain.is_some() { 3 } else { character.len_utf8() };
         rest = rest.get(taken..).unwrap_or_default();
     }
     out
 }
 
+/// The path with its segments decoded, and those of dots gone. Encoded dots count when they are all there is in a
+/// segment; with a parameter behind them, only dots as such do.
 fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
+    let mut kept: Vec<String> = Vec::new();
+    let mut segments = path.split(['/', '\\']).skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
-        match segment {
+        let plain = decoded(segment);
+        let dots = match segment.split_once(';') {
+            Some((dots @ ("." | ".."), _)) => dots,
+            _ => &plain,
+        };
+        match dots {
             "." | ".." => {
-                if segment == ".." {
+                if dots == ".." {
                     kept.pop();
                 }
                 // What a dot segment ends with is a folder.
                 if last {
-                    kept.push("");
+                    kept.push(String::new());
                 }
             }
-            other => kept.push(other),
+            _ => kept.push(plain),
         }
     }
     format!("/{}", kept.join("/"))
@@ -86,6 +89,10 @@ mod tests {
             (r"/a\b", "/a/b"),
             ("/%41%2f", "/A%2f"),
             ("/a//b/", "/a//b/"),
+            ("/a/..;x=1/b", "/b"),
+            ("/a/.;", "/a/"),
+            ("/a/%2e%2e;/b", "/a/..;/b"),
+            ("/a/b;..;/c", "/a/b;..;/c"),
             ("/a?x=/../", "/a"),
             ("/a#b", "/a"),
             ("/", "/"),

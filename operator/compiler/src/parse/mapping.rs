@@ -65,7 +65,7 @@ pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opti
         spec.labels.iter().flat_map(|labels| labels.keys()).map(|domain| domain.as_str().into()).collect();
     mapping.policies = policy::policies(spec, limits, report);
     remarks(spec, report);
-    mapping.unrendered = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
+    mapping.labels_hash = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
     in_force.then_some(mapping)
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::check::{limits, regex, service, text::quote};
 use api::v3alpha1::ModuleSpec;
 use defaults::Defaults;
-use ir::{ObjectKey, ProblemKind, UnderscoreAction};
+use ir::{ClientCertificateHeader, ForwardCertificate, ObjectKey, ProblemKind, UnderscoreAction};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub fn module(about: &ObjectKey, spec: &ModuleSpec, limits: &Limits, report: &mut Report) -> Parsed {
     match &*about.name {
         "ambassador" => return Parsed::Module(Arc::new(read(&spec.config, limits, report))),
-        "tls" => report.note("config", ProblemKind::NotSupported, "the Module `tls` is not supported; use TLSContext"),
+        "tls" => report.note("config", ProblemKind::Deprecated, "TLSContexts take the place of the Module `tls`"),
         _ => report.note("", ProblemKind::NoEffect, "only the Module named `ambassador` has an effect"),
     }
     Parsed::Inert
@@ -127,9 +127,34 @@ fn http_defaults(config: &mut Config) -> HttpDefaults {
         max_request_headers_kb: config.ranged("max_request_headers_kb", 1..=limits::REQUEST_HEADERS_KB),
         idle_timeout_ms: config.milliseconds("listener_idle_timeout_ms"),
         headers_with_underscores: underscores(config),
+        proper_case: config.boolean("proper_case").unwrap_or(false),
+        client_certificate: client_certificate(config),
         buffer_limit_bytes: config.count("buffer_limit_bytes"),
         access_log: access_log::access_log(config),
     }
+}
+
+fn client_certificate(config: &mut Config) -> ClientCertificateHeader {
+    let mode = config.name("forward_client_cert_details").and_then(|text| match &*text {
+        "SANITIZE" => Some(ForwardCertificate::Sanitize),
+        "FORWARD_ONLY" => Some(ForwardCertificate::ForwardOnly),
+        "APPEND_FORWARD" => Some(ForwardCertificate::AppendForward),
+        "SANITIZE_SET" => Some(ForwardCertificate::SanitizeSet),
+        "ALWAYS_FORWARD_ONLY" => Some(ForwardCertificate::AlwaysForwardOnly),
+        other => {
+            let detail = format!(
+                "{} is none of SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY",
+                quote(other)
+            );
+            config.report.degrade("config.forward_client_cert_details", ProblemKind::InvalidValue, detail);
+            None
+        }
+    });
+    let mut details = config.inner("set_current_client_cert_details");
+    let mut on = |key: &str| details.boolean(key).unwrap_or(false);
+    let (subject, cert, chain, dns, uri) = (on("subject"), on("cert"), on("chain"), on("dns"), on("uri"));
+    details.leftovers();
+    ClientCertificateHeader { mode, subject, cert, chain, dns, uri }
 }
 
 fn underscores(config: &mut Config) -> Option<UnderscoreAction> {

@@ -244,7 +244,6 @@ fn labels(spec: &MappingSpec, report: &mut Report) {
             }
         }
     }
-    report.not_yet("labels", true);
 }
 
 /// Protocols to upgrade to. Envoy refuses one that is named twice, whatever the case.

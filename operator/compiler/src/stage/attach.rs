@@ -4,11 +4,12 @@ use crate::db::Db;
 use crate::incr::Reads;
 use crate::parse::{InsecureAction, NamespaceFrom, Parsed, ParsedListener, SecurityModel};
 use crate::stage::host::HostRow;
+use crate::stage::tls::SdsKey;
 use ir::{
     Chain, ChainBody, ChainMatch, GlobShape, Kind, ListId, ObjectKey, Problem, ProblemKind, ProtoVariant, RouteTable,
     VirtualHost, VirtualHostBody,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A chain of a Listener.
@@ -35,6 +36,8 @@ pub struct Attached {
     pub hostname: Arc<str>,
     /// The chains.
     pub chains: Vec<ChainId>,
+    /// Its clients are verified.
+    pub guarded: bool,
 }
 
 /// Row of `attachments`: the chains in which a Host takes part.
@@ -55,7 +58,8 @@ pub fn attachments(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Attach
             chains.push((listener_key.clone(), ChainKey::ClearText));
         }
     }
-    Some(Arc::new(Attached { created: host.created, hostname: host.hostname.clone(), chains }))
+    let guarded = guard_of(host).is_some();
+    Some(Arc::new(Attached { created: host.created, hostname: host.hostname.clone(), chains, guarded }))
 }
 
 /// Envoy matches server names exactly or by `*.suffix`; any other glob takes all names and leaves the rest to the routes.
@@ -120,6 +124,23 @@ fn shares_chain(db: &Db, reads: &Reads, chain: &ChainKey, owner: Option<&ObjectK
     tls(owner) == tls(host)
 }
 
+/// What verifies the clients of a Host: the name of its authorities, or nothing that any client could show. `None`: they
+/// need no certificate.
+fn guard_of(host: &HostRow) -> Option<Arc<str>> {
+    let tls = host.tls.as_ref()?;
+    if tls.closed {
+        return Some("".into());
+    }
+    let required = tls.resolved.settings.cert_required == Some(true);
+    required.then(|| tls.resolved.validation.as_ref().map(SdsKey::name).unwrap_or_default())
+}
+
+/// Row of `guards`: what verifies the clients of a domain over TLS.
+pub fn guard(db: &Db, reads: &Reads, key: &DomainKey) -> Option<Arc<str>> {
+    let owner = db.domains.get(&db.graph, reads, key)?;
+    guard_of(db.hosts.get(&db.graph, reads, owner)?)
+}
+
 /// Findings about a Host's place in its chains.
 pub fn host_problems(db: &Db, reads: &Reads, key: &ObjectKey, host: &HostRow) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -161,9 +182,11 @@ pub fn body(db: &Db, reads: &Reads, key: &DomainKey) -> Option<VirtualHostBody> 
     let asks = db.asks_proto.get(&db.graph, reads, &()).is_some();
     let (secure, insecure) =
         if asks { (ProtoVariant::Secure, ProtoVariant::Insecure) } else { (ProtoVariant::AsIs, ProtoVariant::AsIs) };
-    let insecure_body = |variant| match host.insecure {
+    let every_path = db.options.redirect_every_path;
+    let insecure_body = |variant: ProtoVariant| match host.insecure {
         InsecureAction::Route => VirtualHostBody::Routes(list(variant)),
-        InsecureAction::Redirect => VirtualHostBody::RedirectToHttps { acme: list(variant) },
+        InsecureAction::Redirect if every_path => VirtualHostBody::RedirectToHttps { acme: list(variant) },
+        InsecureAction::Redirect => VirtualHostBody::Routes(list(variant.redirecting())),
         InsecureAction::Reject => VirtualHostBody::AcmeOnly(list(variant)),
     };
     Some(match listener.security {
@@ -174,7 +197,7 @@ pub fn body(db: &Db, reads: &Reads, key: &DomainKey) -> Option<VirtualHostBody> 
             ChainKey::ClearText => insecure_body(insecure),
         },
         SecurityModel::Xfp => match insecure_body(insecure) {
-            VirtualHostBody::Routes(found) if !asks => VirtualHostBody::Routes(found),
+            VirtualHostBody::Routes(found) if !asks && !found.variant.redirects() => VirtualHostBody::Routes(found),
             other => VirtualHostBody::ByForwardedProto { secure: list(secure), insecure: Box::new(other) },
         },
     })
@@ -220,9 +243,35 @@ pub fn table(db: &Db, reads: &Reads, id: &ChainId) -> Option<Arc<RouteTable>> {
         .into_iter()
         .filter_map(|(body, domains)| Some(VirtualHost { name: domains.first()?.clone(), domains, body }))
         .collect();
+    virtual_hosts.extend(misdirected(db, reads, id, &virtual_hosts));
     virtual_hosts.sort_by(|left, right| left.name.cmp(&right.name));
     let advertises_http3 = has_companion(db, reads, &id.0);
     Some(Arc::new(RouteTable { name: table_name(&id.0, &name), virtual_hosts, advertises_http3 }))
+}
+
+/// The domains that a TLS chain must not answer for, although a client may ask it: 421, so that the client comes again by
+/// a connection of its own (RFC 9110, 15.5.20). They are those that the chain's Hosts do not have, and, where one of its
+/// Hosts is a glob, those below it whose clients another chain verifies in a way that this one does not.
+fn misdirected(db: &Db, reads: &Reads, id: &ChainId, served: &[VirtualHost]) -> Option<VirtualHost> {
+    let ChainKey::Tls(_) = &id.1 else { return None };
+    let owner = db.chain_owners.get(&db.graph, reads, id)?;
+    let own = guard_of(db.hosts.get(&db.graph, reads, owner)?);
+    let served: BTreeSet<&Arc<str>> = served.iter().flat_map(|host| &host.domains).collect();
+    let globs: Vec<&Arc<str>> = served.iter().filter(|domain| domain.contains('*')).copied().collect();
+    let mut domains = Vec::new();
+    if globs.iter().all(|glob| ***glob != *"*") {
+        domains.push("*".into());
+    }
+    let guarded = if globs.is_empty() { None } else { db.guarded.get(&db.graph, reads, &id.0) };
+    for (domain, guard) in guarded.into_iter().flatten() {
+        let elsewhere = own.as_ref() != Some(guard) && !served.contains(domain) && !domains.contains(domain);
+        if elsewhere && globs.iter().any(|glob| ir::globs_meet(glob, domain)) {
+            domains.push(domain.clone());
+        }
+    }
+    domains.sort();
+    let name = domains.first()?.clone();
+    Some(VirtualHost { name, domains, body: VirtualHostBody::Closed { status: 421 } })
 }
 
 /// Whether a TCP Listener has one for HTTP/3 on its port.

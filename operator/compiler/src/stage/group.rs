@@ -222,21 +222,20 @@ fn round_half_even(dividend: u32, divisor: u32) -> u32 {
     }
 }
 
-/// Upstream merges added headers over the group by name; of the removals the last member's count.
+/// Upstream lifts these settings to the group: added headers are merged by name, of the removals those of the last member
+/// count that has any, if only an empty list. A redirect has none at all.
 fn merged_headers(members: &[&Member]) -> HeaderEdits {
-    if let [member] = members {
-        return sorted(member.rule.headers.clone());
-    }
     let mut edits = HeaderEdits::default();
-    if members.iter().all(|member| matches!(member.rule.action, Action::Redirect(_))) {
-        return edits;
-    }
-    for member in members {
-        let headers = &member.rule.headers;
+    for member in members.iter().filter(|member| !matches!(member.rule.action, Action::Redirect(_))) {
+        let (headers, own) = (&member.rule.headers, &member.rule.mapping);
         edits.add_request.extend(headers.add_request.iter().cloned());
         edits.add_response.extend(headers.add_response.iter().cloned());
-        edits.remove_request.clone_from(&headers.remove_request);
-        edits.remove_response.clone_from(&headers.remove_response);
+        if own.remove_request_headers.is_some() || !headers.remove_request.is_empty() {
+            edits.remove_request.clone_from(&headers.remove_request);
+        }
+        if own.remove_response_headers.is_some() || !headers.remove_response.is_empty() {
+            edits.remove_response.clone_from(&headers.remove_response);
+        }
     }
     sorted(edits)
 }

@@ -14,7 +14,6 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
         Some(listener) => Bind { address: db.options.bind_address.clone(), port: listener.port, udp: listener.udp },
         None => made_for(db, reads, key)?,
     };
-    let defaults = db.http_defaults(reads);
     let mut chains = tcp_chains(db, reads, &bind);
     for chain in db.chains_of.get(&db.graph, reads, key).into_iter().flatten() {
         let chain = db.chains.get(&db.graph, reads, &(key.clone(), chain.clone())).cloned();
@@ -24,6 +23,9 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
     if chains.is_empty() {
         return None;
     }
+    // Not before: an absent row that looked at something present is kept for the case that it changes, and this one
+    // would be kept for every port that a TCPMapping ever had.
+    let defaults = db.http_defaults(reads);
     chains.sort_by(|left, right| left.name.cmp(&right.name));
     let mut filters = filters(listener.map(|listener| listener.filters.as_slice()).unwrap_or_default());
     let needs_names = !bind.udp && chains.iter().any(|chain| matches!(chain.matches, ChainMatch::Tls(_)));
@@ -46,6 +48,8 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
         max_request_headers_kb: defaults.max_request_headers_kb,
         idle_timeout_ms: defaults.idle_timeout_ms,
         headers_with_underscores: defaults.headers_with_underscores,
+        proper_case: defaults.proper_case,
+        client_certificate: defaults.client_certificate,
         access_log: defaults.access_log.clone(),
     };
     Some(Arc::new(ListenerRow {

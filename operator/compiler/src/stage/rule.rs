@@ -526,6 +526,7 @@ pub fn disagreement(newcomer: &ParsedMapping, first: &ParsedMapping) -> Option<&
         ),
         ("keepalive", differs(&newcomer.keepalive, &first.keepalive)),
         ("load_balancer", differs(&newcomer.load_balancer, &first.load_balancer)),
+        ("labels", newcomer.labels_hash != 0 && newcomer.labels_hash != first.labels_hash),
     ];
     fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
 }

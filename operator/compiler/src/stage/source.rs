@@ -1,12 +1,15 @@
-//! Which object stands for a key: the custom resource itself, or one declared in an annotation.
+//! Which object stands for a key: the custom resource itself, or one declared in another: in an annotation, or in the
+//! Module `tls`.
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::object::Object;
+use crate::object::{Body, Object};
+use crate::stage::tls_module;
+use api::Spec;
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
 use std::sync::Arc;
 
-/// The objects that one bearer declares in its annotation `getambassador.io/config`.
+/// The objects that one bearer declares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
     /// In the order of the documents.
@@ -20,7 +23,7 @@ pub struct Declared {
 pub struct Source {
     /// The object.
     pub object: Arc<Object>,
-    /// The bearer, when it comes from an annotation; such an object has no status of its own.
+    /// The bearer, when it is declared in another object; such an object has no status of its own.
     pub bearer: Option<ObjectKey>,
     /// About this key: namesakes that were passed over.
     pub problems: Vec<Problem>,
@@ -29,8 +32,12 @@ pub struct Source {
 /// Row of `declared`.
 pub fn declared(db: &Db, reads: &Reads, bearer: &ObjectKey) -> Option<Arc<Declared>> {
     let parent = db.objects.get(&db.graph, reads, bearer)?;
-    let text = parent.config_annotation.as_ref()?;
     let mut row = Declared { objects: Vec::new(), problems: Vec::new() };
+    if bearer.kind == Kind::Module {
+        tls_contexts(parent, &mut row);
+        return Some(Arc::new(row));
+    }
+    let text = parent.config_annotation.as_ref()?;
     let at = "metadata.annotations[getambassador.io/config]";
     let labels = parent.labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let defaults = api::annotation::Parent { namespace: &bearer.namespace, labels: &labels };
@@ -76,6 +83,29 @@ pub fn declared(db: &Db, reads: &Reads, bearer: &ObjectKey) -> Option<Arc<Declar
     Some(Arc::new(row))
 }
 
+/// The TLSContexts of a Module `tls`. They are the Module's in age and id.
+fn tls_contexts(module: &Object, row: &mut Declared) {
+    let Body::Custom(api::Decoded { value: Ok(Spec::Module(spec)), .. }) = &module.body else { return };
+    for (name, spec) in tls_module::contexts(&spec.config) {
+        let value = serde_json::json!({
+            "apiVersion": "getambassador.io/v3alpha1", "kind": "TLSContext", "spec": spec,
+            "metadata": { "name": name, "generation": module.generation },
+        });
+        match Object::from_value(&value, &module.key.namespace) {
+            Ok(Some(mut object)) => {
+                object.created = module.created;
+                object.ambassador_id.clone_from(&module.ambassador_id);
+                row.objects.push(Arc::new(object));
+            }
+            // Only a name that no object can have comes to this.
+            Ok(None) => {}
+            Err(problem) => {
+                row.problems.push(Problem::degraded(&module.key, "spec.config", problem.kind, problem.detail))
+            }
+        }
+    }
+}
+
 /// Row of `source`: the older object wins, then the resource before an annotation, then the bearer's key.
 pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
     let mut candidates: Vec<(Arc<Object>, Option<ObjectKey>)> = Vec::new();
@@ -96,8 +126,7 @@ pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
     let (object, bearer) = candidates.next()?;
     let problems = candidates
         .map(|(_, other)| {
-            let place =
-                other.map_or_else(|| "as a resource".to_owned(), |bearer| format!("in an annotation of {bearer}"));
+            let place = other.map_or_else(|| "as a resource".to_owned(), |bearer| format!("in {bearer}"));
             Problem::degraded(
                 key,
                 "",
@@ -122,7 +151,11 @@ pub fn in_scope(db: &Db, object: &Object) -> bool {
     }
 }
 
-/// Kinds that may bear the annotation.
-pub fn may_bear(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::Ingress)
+/// Whether other objects are declared in this one: in its annotation, or as blocks of the Module `tls`.
+pub fn bears(object: &Object) -> bool {
+    match object.key.kind {
+        Kind::Service | Kind::Ingress => object.config_annotation.is_some(),
+        Kind::Module => *object.key.name == *"tls",
+        _ => false,
+    }
 }

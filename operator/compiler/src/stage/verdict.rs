@@ -32,6 +32,11 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
             self::listener(db, reads, key, &mut found);
         }
         Some(Parsed::TlsContext(_)) => context(db, reads, key, &mut found),
+        Some(Parsed::Inert) if key.kind == Kind::Module => {
+            found.attached = true;
+            let declared = db.declared.get(&db.graph, reads, key);
+            found.problems.extend(declared.into_iter().flat_map(|row| row.problems.iter().cloned()));
+        }
         Some(Parsed::Module(_)) => {
             found.attached = true;
             if let Some(Setting::Module { problems, .. }) = db.settings.get(&db.graph, reads, &Slice::Module) {

@@ -283,16 +283,31 @@ fn matcher_tree() -> RowChanges {
 fn insecure_actions() -> RowChanges {
     let id = list_id("big");
     let acme = id.clone();
+    let redirecting = ListId { class: "some".into(), variant: ProtoVariant::RedirectAsIs };
+    let mut shared = group("shared", on(prefix("/shared/")), Action::Forward(forward_to("cluster_a")));
+    shared.routes[0].fraction = 30;
+    let every = vec![
+        shared,
+        group("challenge", on(prefix(ACME_PREFIX)), direct(200, "challenge")),
+        group(
+            "elsewhere",
+            on(prefix("/old/")),
+            Action::Redirect(Redirect { host: "x.test".into(), path: None, code: 302 }),
+        ),
+    ];
     Rows::default()
         .serve(
             8080,
             vec![
+                host("every-route.test", VirtualHostBody::Routes(redirecting.clone())),
                 host("acme-only.test", VirtualHostBody::AcmeOnly(id.clone())),
                 host("closed.test", VirtualHostBody::Closed { status: 503 }),
                 host("redirect.test", VirtualHostBody::RedirectToHttps { acme }),
             ],
         )
         .list(tree(&id, "tree"))
+        .list(flat(&redirecting, every))
+        .cluster(cluster("cluster_a"))
         .0
 }
 
@@ -483,6 +498,13 @@ fn listener_settings() -> RowChanges {
         idle_timeout_ms: Some(0),
         headers_with_underscores: Some(UnderscoreAction::RejectRequest),
         max_concurrent_streams: Some(100),
+        proper_case: true,
+        client_certificate: ClientCertificateHeader {
+            mode: Some(ForwardCertificate::SanitizeSet),
+            subject: true,
+            dns: true,
+            ..ClientCertificateHeader::default()
+        },
         ..http()
     });
     let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];

@@ -94,6 +94,8 @@ pub fn http() -> HttpSettings {
         idle_timeout_ms: None,
         headers_with_underscores: None,
         max_concurrent_streams: None,
+        proper_case: false,
+        client_certificate: ClientCertificateHeader::default(),
         access_log: AccessLog {
             path: "/dev/null".into(),
             format: AccessLogFormat::Text("ACCESS [%START_TIME%] %RESPONSE_CODE%\n".into()),

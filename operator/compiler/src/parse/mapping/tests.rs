@@ -199,7 +199,7 @@ fn what_is_wrong_with_policies_is_named() {
             (json!({"labels": {}}), &[]),
             (
                 json!({"labels": {"d": [{"g": [{"request_headers": {"key": "k", "header_name": "a b"}}]}]}}),
-                &["Degraded spec.labels.d[0].g.header_name InvalidValue", "Notice spec.labels NotSupported"],
+                &["Degraded spec.labels.d[0].g.header_name InvalidValue"],
             ),
             (
                 json!({"allow_upgrade": ["websocket", "spdy/3.1", "a b"]}),
@@ -285,7 +285,7 @@ fn absent_empty_and_zero_stay_apart() {
     let mapping = parsed(json!({}));
     assert_eq!((mapping.rewrite.clone(), mapping.timeout_ms, mapping.weight), (None, None, None));
     assert_eq!((mapping.add_request_headers.clone(), mapping.remove_request_headers.clone()), (None, None));
-    assert_eq!((mapping.circuit_breakers.clone(), mapping.unrendered), (None, 0));
+    assert_eq!((mapping.circuit_breakers.clone(), mapping.labels_hash), (None, 0));
     let mapping = parsed(json!({
         "rewrite": "", "timeout_ms": 0, "weight": 0, "add_request_headers": {}, "remove_request_headers": [], "circuit_breakers": [],
         "auto_host_rewrite": false,

@@ -162,23 +162,19 @@ fn what_is_not_rendered_is_said() {
         ),
         (
             json!({"forward_client_cert_details": "X"}),
-            &[
-                "Degraded spec.config.forward_client_cert_details InvalidValue",
-                "Degraded spec.config.forward_client_cert_details NotSupported",
-            ],
+            &["Degraded spec.config.forward_client_cert_details InvalidValue"],
         ),
         (
             json!({"set_current_client_cert_details": {"subject": 1, "x": true}}),
             &[
                 "Degraded spec.config.set_current_client_cert_details.subject InvalidValue",
                 "Notice spec.config.set_current_client_cert_details.x UnknownField",
-                "Degraded spec.config.set_current_client_cert_details NotSupported",
             ],
         ),
         (json!({"retry_policy": {"retry_on": "5xx"}}), &[]),
         (json!({"retry_policy": {"retry_on": "6xx"}}), &["Degraded spec.config.retry_policy.retry_on Malformed"]),
         (json!({"cors": {"max_age": "x"}}), &["Degraded spec.config.cors.max_age InvalidValue"]),
-        (json!({"default_labels": {"d": {"defaults": []}}}), &["Degraded spec.config.default_labels NotSupported"]),
+        (json!({"default_labels": {"d": {"defaults": []}}}), &[]),
         (
             json!({"xff_num_trusted_hops": 1, "tls": {}}),
             &["Notice spec.config.xff_num_trusted_hops NoEffect", "Notice spec.config.tls NoEffect"],
@@ -301,7 +297,7 @@ fn defaults_of_mappings_are_found_in_two_places() {
 #[test]
 fn only_the_module_named_ambassador_counts() {
     let judged = |name: &str| judge_as(Kind::Module, name, json!({"config": {"server_name": 5}}), Limits::default());
-    for (name, expected) in [("tls", "Notice spec.config NotSupported"), ("other", "Notice spec NoEffect")] {
+    for (name, expected) in [("tls", "Notice spec.config Deprecated"), ("other", "Notice spec NoEffect")] {
         let found = judged(name);
         assert_eq!((brief(&found.problems), found.value), (vec![expected.to_owned()], Some(Parsed::Inert)));
     }
