@@ -229,6 +229,8 @@ pub async fn switches(programs: &Programs, mappings: usize, target: Target, coun
         scene.gateway.write("switched.yaml", &switched(scene.layout, &at))?;
         times.push(scene.until(&mut connection, "/switched/", &name, begun).await?.as_secs_f64() * 1e3);
         kept.push(instance);
+        // Requests go on between two switches, and to the old target's end.
+        tokio::time::sleep(PAUSE * 8).await;
     }
     seen.end.store(true, Ordering::Release);
     while tasks.join_next().await.is_some() {}
