@@ -11,10 +11,14 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BENCH ?=
 CORPUS ?=
 PROBE ?=
+EDITS ?= 10000
+SEED ?=
+# A script of the compiler has 36 steps on average.
+STEPS_CASES ?= 28000
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench corpus probe crds cluster cluster-exec cluster-stop
+.PHONY: help build run test check fmt clippy envoy bench corpus probe soak crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -57,6 +61,16 @@ corpus: ## compare with upstream's recorded cases in ../shared, if they are ther
 probe: ## a cold start with 10,000 Mappings in a real cluster: CPU, memory, times, statuses; PROBE="--services 1"
 	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/release/probe" $(PROBE)
+
+soak: ## random edits under load, plain and with trouble, then 1,000,000 steps of the compiler; EDITS=10000 SEED=…
+	@$(CARGO) build --locked --workspace --bins
+	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; soak="$(TARGET_DIR)/debug/soak"; \
+		seed="$(or $(SEED),$$RANDOM$$RANDOM)"; echo "SEED=$$seed"; \
+		"$$soak" edits --edits "$(EDITS)" --seed "$$seed"; \
+		"$$soak" edits --edits "$(EDITS)" --seed "$$seed" --late --stuck; \
+		"$$soak" edits --edits "$(EDITS)" --seed "$$seed" --late --stuck --kill --argument=--paranoid; \
+		PROPTEST_CASES="$(STEPS_CASES)" PROPTEST_RNG_SEED="$$seed" $(CARGO) test --locked --workspace --test incremental -- \
+			incremental_equals_from_scratch
 
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins

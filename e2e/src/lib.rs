@@ -9,6 +9,7 @@
 //! kat         upstream's test client and test server
 //! corpus      upstream's recorded cases against Nuncio
 //! probe       a cold start in it with many Mappings, measured
+//! soak        edits under load
 //! quickstart  the sample application and `nuncio serve` over manifests/quickstart
 //! ```
 //!
@@ -23,3 +24,4 @@ pub mod probe;
 pub mod process;
 pub mod quickstart;
 pub mod sample;
+pub mod soak;

@@ -116,6 +116,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
         metrics,
         memory: Some(RefusalMemory::open(&args.runtime.join("refused.json"))),
         reports: Some(reports),
+        paranoid: args.gateway.paranoid,
     };
     std::thread::Builder::new().name("lines".into()).spawn(move || printer.run(&incoming))?;
     let (ended, end) = tokio::sync::oneshot::channel::<()>();

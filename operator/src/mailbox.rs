@@ -147,6 +147,11 @@ impl Mailbox {
 
     /// Waits for the next batch. `None` after [`Mailbox::close`], once everything is taken.
     pub fn take(&self) -> Option<Batch> {
+        self.take_until(None)
+    }
+
+    /// The same, but at that moment the batch is empty if nothing came.
+    pub fn take_until(&self, limit: Option<Instant>) -> Option<Batch> {
         let mut waiting = self.lock();
         loop {
             if !waiting.batch.is_empty() {
@@ -158,7 +163,15 @@ impl Mailbox {
             if waiting.closed {
                 return None;
             }
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            let Some(limit) = limit else {
+                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = limit.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Some(Batch::default());
+            }
+            waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -243,6 +256,16 @@ mod tests {
         feed.join().unwrap();
         while mailbox.take().is_some() {}
         assert!(mailbox.take().is_none());
+    }
+
+    #[test]
+    fn waiting_with_a_limit_ends_with_nothing_or_with_what_came() {
+        let mailbox = Mailbox::default();
+        assert!(mailbox.take_until(Some(Instant::now())).unwrap().is_empty());
+        mailbox.put([gone("a")], Instant::now());
+        assert_eq!(mailbox.take_until(Some(Instant::now())).unwrap().changes.len(), 1);
+        mailbox.close();
+        assert!(mailbox.take_until(Some(Instant::now())).is_none());
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //!    └──────────── Quarantine, Retained ◄──────────────────────────┘
 //! ```
 
+mod hold;
 mod memory;
+mod paranoid;
 mod report;
 
 pub use memory::RefusalMemory;
@@ -22,7 +24,9 @@ use ahash::AHashMap;
 use compiler::{Change, Compiler, Object, Options, Outcome, Refusal, WantedChanges, WantedName};
 use diag::Metrics;
 use envoy::Renderer;
+use hold::Hold;
 use ir::{Kind, ObjectKey, RowChanges};
+use paranoid::Paranoid;
 use report::Reporter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +51,8 @@ pub struct Wiring {
     pub memory: Option<RefusalMemory>,
     /// Where people are told what happened.
     pub reports: Option<std::sync::mpsc::SyncSender<Box<Report>>>,
+    /// Whether every batch is compared with a compilation from scratch.
+    pub paranoid: bool,
 }
 
 /// The pipeline. [`Pipeline::run`] ends when the mailbox is closed.
@@ -67,6 +73,9 @@ pub struct Pipeline {
     /// Fingerprints of the objects that feeds handed on.
     prints: AHashMap<ObjectKey, u64>,
     quarantine: Quarantine<Parts>,
+    /// Routes that wait for Envoy to resolve a name.
+    hold: Hold,
+    paranoid: Option<Paranoid>,
     /// Decisions that are not in a batch yet.
     decided: Vec<Decision>,
     /// A search among several objects is told.
@@ -83,7 +92,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that has not seen anything. Refusals remembered from an earlier process are in force at once.
     pub fn new(wiring: Wiring) -> Self {
-        let Wiring { options, mailbox, store, board, feeds, metrics, memory, reports } = wiring;
+        let Wiring { options, mailbox, store, board, feeds, metrics, memory, reports, paranoid } = wiring;
         let started = Instant::now();
         let remembered = memory.as_ref().map(RefusalMemory::load).unwrap_or_default();
         let mut quarantine = Quarantine::default();
@@ -96,6 +105,7 @@ impl Pipeline {
             backlog.push((Change::Refusal(key, Some(refusal)), started));
         }
         Self {
+            paranoid: paranoid.then(|| Paranoid::new(options.clone())),
             compiler: Compiler::new(options),
             renderer: Renderer::new(envoy::Options::default()),
             snapshot: Snapshot::default(),
@@ -105,6 +115,7 @@ impl Pipeline {
             unanswered: BTreeSet::new(),
             decided: Vec::new(),
             searching: false,
+            hold: Hold::default(),
             retain: BTreeMap::new(),
             problems: BTreeMap::new(),
             reporter: Reporter::new(reports, metrics.clone()),
@@ -123,7 +134,7 @@ impl Pipeline {
     /// Works until the mailbox is closed and empty, then stops the feeds.
     pub fn run(mut self) {
         self.publish_snapshot();
-        while let Some(batch) = self.mailbox.take() {
+        while let Some(batch) = self.mailbox.take_until(self.hold.due()) {
             self.step(batch);
             while !self.decided.is_empty() && self.unlisted.is_empty() {
                 self.step(Batch::default());
@@ -160,7 +171,24 @@ impl Pipeline {
         } else {
             self.backlog.extend(batch.changes);
         }
+        self.release();
+        self.doubt();
         self.publish_snapshot();
+    }
+
+    /// Compares with a compilation from scratch, if that is wanted.
+    fn doubt(&mut self) {
+        let Some(paranoid) = self.paranoid.as_mut().filter(|paranoid| paranoid.is_due()) else { return };
+        // What is held back is meant to be different.
+        let comparable = self.snapshot.published && self.hold.due().is_none();
+        let found = paranoid.check(&self.compiler, comparable.then_some(&*self.store));
+        self.metrics.compiled_again(found.is_none());
+        if let Some(found) = found {
+            let names: Vec<String> = found.names.into_iter().collect();
+            let (names, script) = (names.join("; "), found.script.join("; "));
+            tracing::error!(names, script, "compiling from scratch comes to something else: this is a defect");
+            self.reporter.note(format!("a defect: compiling from scratch comes to something else: {names}"));
+        }
     }
 
     /// One batch through compiler and renderer.
@@ -184,6 +212,9 @@ impl Pipeline {
         }
         let number = self.snapshot.batch + 1;
         let count = changes.len();
+        if let Some(paranoid) = &mut self.paranoid {
+            paranoid.take(&changes);
+        }
         let begun = Instant::now();
         let mut outcome = self.compiler.apply(changes);
         self.metrics.batch(count, begun.elapsed(), outcome.panics);
@@ -198,6 +229,11 @@ impl Pipeline {
             return;
         }
         self.snapshot.batch = number;
+        let held = self.hold.objects(&self.snapshot);
+        let adjusted = match self.snapshot.published {
+            true => self.hold.adjust(&outcome.rows, &self.snapshot, Instant::now()),
+            false => None,
+        };
         self.snapshot.rows(&outcome.rows);
         self.snapshot.verdicts(&outcome.verdicts, number);
         self.snapshot.readiness(&outcome.readiness);
@@ -215,10 +251,27 @@ impl Pipeline {
             }
             self.retain.insert(key, (number, object));
         }
+        if let Some(adjusted) = adjusted {
+            outcome.rows = adjusted;
+            held.iter().for_each(|key| self.snapshot.renewed(key, number));
+            // What is held back is not on its way yet.
+            self.hold.objects(&self.snapshot).iter().for_each(|key| self.snapshot.renewed(key, u64::MAX));
+        }
         self.publish(number, outcome, &touched);
     }
 
-    /// Sends rows on their way, once everything that has to be known is known.
+    /// Sends what was held back and need not wait any longer.
+    fn release(&mut self) {
+        let Some((rows, objects)) = self.hold.release(&self.snapshot, Instant::now()) else { return };
+        let number = self.snapshot.batch + 1;
+        self.snapshot.batch = number;
+        for key in &objects {
+            self.snapshot.renewed(key, number);
+        }
+        self.changed.objects.extend(objects.into_iter().filter(|key| key.kind.is_custom()));
+        self.publish_rows(number, &rows);
+    }
+
     /// Keeps the versions that serve in the place of another one where they outlive this process.
     fn keep(&self, verdicts: &[(ObjectKey, Option<Arc<ir::Verdict>>)]) {
         for (key, verdict) in verdicts {
@@ -236,6 +289,7 @@ impl Pipeline {
         }
     }
 
+    /// Sends rows on their way, once everything that has to be known is known.
     fn publish(&mut self, number: u64, outcome: Outcome, touched: &[(ObjectKey, What, Instant)]) {
         let first = !self.snapshot.published;
         if first && !self.unanswered.is_empty() {
@@ -248,6 +302,15 @@ impl Pipeline {
         } else {
             &outcome.rows
         };
+        self.publish_rows(number, rows);
+        if first {
+            self.reporter.started(&self.snapshot, self.started);
+        } else {
+            self.reporter.changed(&self.snapshot, number, touched, &outcome.verdicts);
+        }
+    }
+
+    fn publish_rows(&mut self, number: u64, rows: &RowChanges) {
         let begun = Instant::now();
         let delta = self.renderer.apply(rows, number);
         self.metrics.rendered(begun.elapsed());
@@ -259,11 +322,6 @@ impl Pipeline {
         self.store.apply(delta);
         let more = self.quarantine.settled(number);
         self.decided.extend(more);
-        if first {
-            self.reporter.started(&self.snapshot, self.started);
-        } else {
-            self.reporter.changed(&self.snapshot, number, touched, &outcome.verdicts);
-        }
     }
 
     /// Tells the quarantine which versions of what it watches are out now.
@@ -354,12 +412,16 @@ impl Pipeline {
                 tracing::info!(client = client.0, "Envoy disconnected");
                 Arc::make_mut(&mut self.snapshot.clients).remove(&client.0);
                 self.quarantine.disconnected(client.0);
+                self.hold.disconnected(client.0);
                 // A search without its client may go on with another one.
                 let more = self.quarantine.settled(self.snapshot.batch);
                 self.decided.extend(more);
             }
             Event::Acked { client, kind, resources } => {
                 self.metrics.acked(kind.short());
+                if kind == ResourceType::Cluster {
+                    self.hold.acknowledged(client.0, resources.iter().map(|(name, _)| name));
+                }
                 let scope = match kind {
                     ResourceType::Route => ScopeKind::Routes,
                     ResourceType::Listener => ScopeKind::Listener,
@@ -379,6 +441,9 @@ impl Pipeline {
                     error = detail,
                     "Envoy refused a response"
                 );
+                if kind == ResourceType::Cluster {
+                    self.hold.acknowledged(client.0, resources.iter().map(|(name, _)| name));
+                }
                 self.refused(client.0, kind, &resources, &detail);
             }
             Event::Live { client, batch } => {

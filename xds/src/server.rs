@@ -15,6 +15,9 @@ use crate::event::{ClientId, ClientStatus, Event};
 use crate::store::Store;
 use crate::subscriber::{Limits, Subscriber};
 
+/// Longer than an external authorization (5 s by default) lets a request wait.
+const LINGER: Duration = Duration::from_secs(6);
+
 /// Where events go. It is called from the streams' tasks and must not block.
 pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -23,6 +26,8 @@ pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Options {
     /// Bytes of route tables that may be sent to a client and not yet answered; one table may always be.
     pub max_bytes_in_flight: usize,
+    /// How long a cluster outlives the last route to it; see [`Limits::linger`].
+    pub linger: Duration,
     /// Streams at the same time; further ones are refused.
     pub max_clients: usize,
     /// Names that one client may subscribe to or claim.
@@ -37,10 +42,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let Limits { max_bytes_in_flight, max_names } = Limits::default();
+        let Limits { max_bytes_in_flight, max_names, .. } = Limits::default();
         Options {
             max_bytes_in_flight,
             max_names,
+            linger: LINGER,
             max_clients: 1000,
             max_request_bytes: 64 << 20,
             keepalive_interval: Duration::from_secs(20),
@@ -112,7 +118,11 @@ impl Ads {
     fn open(&self) -> Option<Open> {
         let options = &self.shared.options;
         let id = ClientId(self.shared.next_client.fetch_add(1, Ordering::Relaxed));
-        let limits = Limits { max_bytes_in_flight: options.max_bytes_in_flight, max_names: options.max_names };
+        let limits = Limits {
+            max_bytes_in_flight: options.max_bytes_in_flight,
+            max_names: options.max_names,
+            linger: options.linger,
+        };
         let subscriber = Mutex::new(Subscriber::new(id, limits));
         let stream = Arc::new(Stream { since: self.now(), subscriber });
         let mut streams = self.streams();

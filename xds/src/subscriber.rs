@@ -33,11 +33,14 @@ pub struct Limits {
     pub max_bytes_in_flight: usize,
     /// Names of all types that a client may subscribe to or claim.
     pub max_names: usize,
+    /// How long clusters and their endpoints stay after everything that named them is acknowledged without them: a
+    /// request that was routed before may go to its cluster only now, when a filter let it wait or when it is retried.
+    pub linger: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_bytes_in_flight: 8 << 20, max_names: 1_000_000 }
+        Limits { max_bytes_in_flight: 8 << 20, max_names: 1_000_000, linger: Duration::ZERO }
     }
 }
 
@@ -66,6 +69,8 @@ pub struct Subscriber {
     passed_over: PerType<u32>,
     unasked_clusters_at: Option<Duration>,
     introduction_ends: Option<Duration>,
+    /// When the next name is to be switched off that lingers.
+    next_release: Option<Duration>,
     events: Vec<Event>,
 }
 
@@ -87,6 +92,7 @@ impl Subscriber {
             passed_over: PerType::default(),
             unasked_clusters_at: None,
             introduction_ends: None,
+            next_release: None,
             events: Vec::new(),
         }
     }
@@ -150,7 +156,7 @@ impl Subscriber {
             return Vec::new();
         }
         self.look(state);
-        let responses = self.round(state);
+        let responses = self.round(state, now);
         self.report_live(state.batch());
         responses
     }
@@ -158,7 +164,7 @@ impl Subscriber {
     /// When [`Subscriber::poll`] is to be called even if nothing happens.
     pub fn deadline(&self) -> Option<Duration> {
         let introduction = if self.claims() { self.introduction_ends } else { None };
-        [self.unasked_clusters_at, introduction].into_iter().flatten().min()
+        [self.unasked_clusters_at, introduction, self.next_release].into_iter().flatten().min()
     }
 
     /// What happened since the last call, in order.

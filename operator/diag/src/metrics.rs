@@ -38,6 +38,8 @@ pub struct Metrics {
     render: Histogram,
     live: Histogram,
     panics: Counter,
+    paranoid_checks: Counter,
+    paranoid_differences: Counter,
     pushed_bytes: Counter,
     pushes: Family<TypeLabels, Counter>,
     acks: Family<TypeLabels, Counter>,
@@ -72,6 +74,8 @@ impl Default for Metrics {
             render: seconds(),
             live: seconds(),
             panics: Counter::default(),
+            paranoid_checks: Counter::default(),
+            paranoid_differences: Counter::default(),
             pushed_bytes: Counter::default(),
             pushes: Family::default(),
             acks: Family::default(),
@@ -92,6 +96,10 @@ impl Default for Metrics {
         let help = "Time from a change to its acknowledgement by all connected Envoys";
         registry.register_with_unit("time_to_live", help, Unit::Seconds, metrics.live.clone());
         registry.register("row_panics", "Rows left out because of a defect", metrics.panics.clone());
+        let help = "Batches that were compiled again from scratch (`--paranoid`)";
+        registry.register("paranoid_checks", help, metrics.paranoid_checks.clone());
+        let help = "Times that compiling from scratch came to something else: a defect";
+        registry.register("paranoid_differences", help, metrics.paranoid_differences.clone());
         registry.register("resource_bytes", "Bytes of changed resources", metrics.pushed_bytes.clone());
         registry.register("resources_changed", "Resources published by type", metrics.pushes.clone());
         registry.register("xds_acks", "Responses that a client acknowledged", metrics.acks.clone());
@@ -114,6 +122,12 @@ impl Metrics {
         self.changes.inc_by(changes as u64);
         self.compile.observe(compile.as_secs_f64());
         self.panics.inc_by(u64::from(panics));
+    }
+
+    /// A batch was compiled again from scratch, and came to the same or not.
+    pub fn compiled_again(&self, same: bool) {
+        self.paranoid_checks.inc();
+        self.paranoid_differences.inc_by(u64::from(!same));
     }
 
     /// A batch was rendered.

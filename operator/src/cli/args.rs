@@ -136,6 +136,9 @@ pub struct GatewayArgs {
     /// Worker threads of Envoy. Default: one for each processor
     #[arg(long, value_name = "N", env = "ENVOY_CONCURRENCY")]
     pub concurrency: Option<u32>,
+    /// Compile everything again from scratch beside every change and report any difference; slow
+    #[arg(long)]
+    pub paranoid: bool,
 }
 
 /// Arguments of `apiext`.
@@ -579,6 +582,9 @@ impl GatewayArgs {
         let form = |form: LogFormat| if form == LogFormat::Json { "json" } else { "text" };
         option("log-format", self.log_format.map(|format| form(format).into()));
         option("drain-time", self.drain_time.map(|seconds| seconds.to_string().into()));
+        if self.paranoid {
+            words.push("--paranoid".into());
+        }
         words
     }
 

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Judge, PATIENCE};
 use compiler::Options;
+use diag::{Metrics, StatusReport};
 use ir::{Kind, ObjectKey};
 use operator::feed::files::{FileFeed, Folder, Sources};
 use operator::feed::{Feed, FeedId};
@@ -17,6 +18,7 @@ pub struct Gateway {
     folder: tempfile::TempDir,
     pub mailbox: Arc<Mailbox>,
     pub board: Arc<Board>,
+    metrics: Arc<Metrics>,
     pipeline: Option<std::thread::JoinHandle<()>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -79,18 +81,20 @@ impl Gateway {
         let sources = Sources { roots: vec![manifests], namespace: "default".into(), ..Sources::default() };
         let files: Box<dyn Feed> = Box::new(FileFeed::start(FeedId(0), Folder::new(sources), mailbox.clone()).unwrap());
         let feeds = std::iter::once(files).chain(feeds(&mailbox)).collect();
+        let metrics = Arc::new(Metrics::default());
         let wiring = Wiring {
             options: Options::default(),
             mailbox: mailbox.clone(),
             store,
             board: board.clone(),
             feeds,
-            metrics: Arc::default(),
+            metrics: metrics.clone(),
             memory: None,
             reports: None,
+            paranoid: true,
         };
         let pipeline = std::thread::spawn(move || Pipeline::new(wiring).run());
-        Self { folder, mailbox, board, pipeline: Some(pipeline), stop: Some(stop) }
+        Self { folder, mailbox, board, metrics, pipeline: Some(pipeline), stop: Some(stop) }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -151,6 +155,11 @@ impl Drop for Gateway {
         drop(self.stop.take());
         if let Some(pipeline) = self.pipeline.take() {
             let _ = pipeline.join();
+        }
+        if !std::thread::panicking() {
+            // Every batch of every test is compiled again from scratch.
+            let metrics = self.metrics.text(&StatusReport::default(), &[]);
+            assert!(metrics.contains("nuncio_paranoid_differences_total 0\n"), "{metrics}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Subscriber;
 use super::subscription::Target;
@@ -26,18 +27,21 @@ const FEW_TABLES: usize = 64;
 
 impl Subscriber {
     /// Everything that may be sent now.
-    pub(super) fn round(&mut self, state: &State) -> Vec<Response> {
+    pub(super) fn round(&mut self, state: &State, now: Duration) -> Vec<Response> {
         let mut out = Vec::new();
+        self.next_release = None;
+        let lingering = self.lingering_endpoints();
+        lingering.iter().for_each(|name| self.table_mut(ResourceType::Endpoint).excuse(name));
         self.clusters(state, &mut out);
         self.endpoints(state, &mut out);
         self.secrets(state, &mut out);
         self.listeners(state, &mut out);
         self.one_each(ResourceType::ExtensionConfig, state, &mut out);
-        let ending = self.released(ResourceType::Route);
+        let ending = self.released(ResourceType::Route, now, &BTreeSet::new());
         self.table_mut(ResourceType::Route).dirty.extend(ending);
         self.one_each(ResourceType::Route, state, &mut out);
-        self.cluster_removals(state, &mut out);
-        let ending = self.released(ResourceType::Endpoint);
+        self.cluster_removals(state, now, &mut out);
+        let ending = self.released(ResourceType::Endpoint, now, &lingering);
         if !ending.is_empty() {
             self.table_mut(ResourceType::Endpoint).dirty.extend(ending);
             self.endpoints(state, &mut out);
@@ -196,10 +200,10 @@ impl Subscriber {
 
     /// Clusters leave alone, when all that could name them is acknowledged without them. Those that were refused and
     /// never lived leave at once: nothing can use them, and Envoy's warming list would keep them.
-    fn cluster_removals(&mut self, state: &State, out: &mut Vec<Response>) {
+    fn cluster_removals(&mut self, state: &State, now: Duration, out: &mut Vec<Response>) {
         let kind = ResourceType::Cluster;
         let mut names = std::mem::take(&mut self.table_mut(kind).doomed);
-        names.extend(self.released(kind));
+        names.extend(self.released(kind, now, &BTreeSet::new()));
         if !names.is_empty() {
             names.iter().for_each(|name| self.release_companions(name));
             self.send(kind, vec![], names.into_iter().collect(), state, out);
@@ -207,15 +211,40 @@ impl Subscriber {
     }
 
     /// The names of a type that are to be switched off and that nothing uses any more: all that could name them is
-    /// acknowledged in a form without them.
-    fn released(&self, kind: ResourceType) -> BTreeSet<Arc<str>> {
-        let table = self.table(kind);
-        if table.leaving.is_empty() || !self.users_are_known(kind) {
+    /// acknowledged in a form without them, and requests that were routed before have had time to leave.
+    fn released(&mut self, kind: ResourceType, now: Duration, lingering: &BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        if self.table(kind).leaving.is_empty() || !self.users_are_known(kind) {
             return BTreeSet::new();
         }
         let oldest = users(kind).iter().filter_map(|user| self.table(*user).horizon.oldest()).min();
-        let free = |batch: u64| oldest.is_none_or(|oldest| batch < oldest);
-        table.leaving.iter().filter(|(_, batch)| free(**batch)).map(|(name, _)| name.clone()).collect()
+        // A table leaves with its listener, which Envoy drains by itself; endpoints whose cluster stays leave at once.
+        let limit = self.limits.linger;
+        let lingers = |name| kind == ResourceType::Cluster || lingering.contains(name);
+        let (mut names, mut next) = (BTreeSet::new(), self.next_release);
+        for (name, leaving) in &mut self.table_mut(kind).leaving {
+            if oldest.is_some_and(|oldest| leaving.batch >= oldest) {
+                continue;
+            }
+            let linger = if lingers(name) { limit } else { Duration::ZERO };
+            let at = *leaving.unused_since.get_or_insert(now) + linger;
+            if at <= now {
+                names.insert(name.clone());
+            } else {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        self.next_release = next;
+        names
+    }
+
+    /// Endpoints that leave together with their clusters.
+    fn lingering_endpoints(&self) -> BTreeSet<Arc<str>> {
+        if self.limits.linger.is_zero() || self.table(ResourceType::Endpoint).leaving.is_empty() {
+            return BTreeSet::new();
+        }
+        let clusters = self.table(ResourceType::Cluster).leaving.keys();
+        let companions = clusters.filter_map(|name| self.companions.get(name)).flat_map(|found| found.iter());
+        companions.filter(|(kind, _)| *kind == ResourceType::Endpoint).map(|(_, name)| name.clone()).collect()
     }
 
     /// A reconnected client names its clusters before the tables that may still route to some that are gone.

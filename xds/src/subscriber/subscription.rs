@@ -74,6 +74,15 @@ pub(super) enum Target {
     Removal,
 }
 
+/// A name that is to be switched off.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// Everything that could name it must be acknowledged beyond this batch first.
+    pub(super) batch: u64,
+    /// Since when that is so.
+    pub(super) unused_since: Option<Duration>,
+}
+
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) kind: ResourceType,
@@ -93,8 +102,8 @@ pub(super) struct Subscription {
     pub(super) horizon: Horizon,
     /// Names to be sent.
     pub(super) dirty: BTreeSet<Arc<str>>,
-    /// Names to be switched off, with the batch that everything naming them must have reached first.
-    pub(super) leaving: BTreeMap<Arc<str>, u64>,
+    /// Names to be switched off.
+    pub(super) leaving: BTreeMap<Arc<str>, Leaving>,
     /// Refused clusters that the client never had: they are to be removed, or Envoy's warming list keeps them.
     pub(super) doomed: BTreeSet<Arc<str>>,
     outstanding: VecDeque<Sent>,
@@ -291,11 +300,23 @@ impl Subscription {
             self.leaving.remove(name);
         } else if switched_off_last && version.is_none() && entry.known != Known::Never {
             self.dirty.remove(name);
-            self.leaving.entry(name.clone()).or_insert(state.batch());
+            self.leaving.entry(name.clone()).or_insert(Leaving { batch: state.batch(), unused_since: None });
         } else {
             self.leaving.remove(name);
             self.doomed.remove(name);
             self.dirty.insert(name.clone());
+        }
+    }
+
+    /// A name that is to be switched off and that nothing in force uses: no batch has to wait for that.
+    pub(super) fn excuse(&mut self, name: &Arc<str>) {
+        if !self.leaving.contains_key(name) {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.unsent = None;
+        if entry.in_flight == 0 {
+            self.horizon.shift(entry.unsettled.take(), None);
         }
     }
 

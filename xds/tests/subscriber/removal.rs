@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::script::*;
+use xds::Limits;
 
 fn routed() -> Script {
     let mut s = Script::with([cluster("old", 1), endpoints("old", 1), listener("web", 1), table("t", 1)]);
@@ -166,4 +167,36 @@ fn listeners_are_removed_without_waiting() {
     let mut s = routed();
     s.put([listener("tls", 1)]).sent_and_acked();
     assert_eq!(s.change([listener("web", 2)], &[(LDS, "tls")]).sent(), ["LDS web@2 -tls"]);
+}
+
+fn lingering() -> Script {
+    let mut s = Script::unpublished(Limits { linger: Duration::from_secs(6), ..Limits::default() });
+    s.put([cluster("old", 1), endpoints("old", 1), listener("web", 1), table("t", 1)]);
+    s.wildcard(CDS).wildcard(LDS).ask(RDS, &["t"]).ask(EDS, &["old"]).sent_and_acked();
+    s
+}
+
+#[test]
+fn a_cluster_and_its_endpoints_outlive_the_last_route_for_requests_on_their_way() {
+    let mut s = lingering();
+    s.change([table("t", 2)], &[(CDS, "old"), (EDS, "old")]);
+    assert_eq!(s.sent(), ["RDS t@2"]);
+    assert_eq!(s.pass(Duration::from_secs(60)).sent(), [""; 0], "its time begins with the acknowledgement");
+    assert_eq!(s.ack(RDS).sent(), [""; 0]);
+    assert_eq!(s.live().last(), Some(&2), "nothing in force leads there, so that the batch is live");
+    assert_eq!(s.deadline(), Some(Duration::from_secs(6)));
+    assert_eq!(s.pass(Duration::from_secs(5)).sent(), [""; 0]);
+    assert_eq!(s.pass(Duration::from_secs(1)).sent(), ["CDS -old", "EDS old@0"]);
+    assert_eq!(s.deadline(), None);
+}
+
+#[test]
+fn a_cluster_that_comes_back_while_it_lingers_was_never_away() {
+    let mut s = lingering();
+    s.change([table("t", 2)], &[(CDS, "old"), (EDS, "old")]).sent_and_acked();
+    s.pass(Duration::from_secs(3)).put([cluster("old", 1), endpoints("old", 1), table("t", 3)]);
+    assert_eq!(s.sent_and_acked(), ["RDS t@3"]);
+    assert_eq!(s.pass(Duration::from_secs(60)).sent(), [""; 0]);
+    s.change([table("t", 4)], &[(CDS, "old")]).sent_and_acked();
+    assert_eq!(s.deadline(), Some(Duration::from_secs(6)), "its time begins anew");
 }

@@ -1,0 +1,103 @@
+//! Processes that are killed or stand still, and clients that misbehave.
+
+use crate::clients::Client;
+use crate::site::Site;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Responses of a type that the only client was sent by the present control plane; `None` before it has everything.
+fn sent(site: &Site) -> Option<Vec<(String, u64)>> {
+    let clients = site.gateway.clients()?;
+    let client = clients.as_array()?.first()?;
+    if client["live_batch"].as_u64()? == 0 {
+        return None;
+    }
+    let of = |one: &Value| Some((one["kind"].as_str()?.to_owned(), one["sent"].as_u64()?));
+    client["types"].as_array()?.iter().map(of).collect()
+}
+
+async fn another_control_plane(site: &Site, old: Pid) {
+    let is_new = async || site.gateway.control_plane().is_some_and(|new| new != old) && sent(site).is_some();
+    site.until("another control plane", is_new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_control_plane_sends_nothing_again_and_misses_no_change() {
+    let Some(site) = Site::start(200, &[]).await else { return };
+    let asking = site.ask();
+    let old = site.gateway.control_plane().unwrap();
+    kill(old, Signal::SIGKILL).unwrap();
+    another_control_plane(&site, old).await;
+    let resent: Vec<_> = sent(&site).unwrap();
+    for (kind, count) in &resent {
+        // The two wildcards are answered, with nothing in it.
+        let most = u64::from(kind == "CDS" || kind == "LDS");
+        assert!(*count <= most, "{resent:?}");
+    }
+    let old = site.gateway.control_plane().unwrap();
+    kill(old, Signal::SIGKILL).unwrap();
+    site.put(1000);
+    site.gateway.remove("199.yaml").unwrap();
+    let is_live = async || site.status("/1000/").await == Some(200) && site.status("/199/").await == Some(404);
+    site.until("what changed meanwhile", is_live).await;
+    let (answered, lost) = asking.end().await;
+    assert!(answered > 10 && lost == 0, "{lost} of {answered} lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_stands_still_in_the_middle_of_changes_loses_nothing() {
+    let Some(site) = Site::start(50, &[]).await else { return };
+    let asking = site.ask();
+    let control = site.gateway.control_plane().unwrap();
+    for round in 0..10 {
+        site.put(100 + round);
+        kill(control, Signal::SIGSTOP).unwrap();
+        site.put(200 + round);
+        assert_eq!(site.status("/0/").await, Some(200));
+        kill(control, Signal::SIGCONT).unwrap();
+        let path = format!("/{}/", 200 + round);
+        site.until("the change", async || site.status(&path).await == Some(200)).await;
+    }
+    let (answered, lost) = asking.end().await;
+    assert!(answered > 10 && lost == 0, "{lost} of {answered} lost");
+    assert_eq!(site.gateway.control_plane(), Some(control));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_envoy_serves_again_and_has_what_changed_meanwhile() {
+    let Some(site) = Site::start(50, &[]).await else { return };
+    let old = site.gateway.envoy().unwrap();
+    kill(old, Signal::SIGKILL).unwrap();
+    site.put(100);
+    site.until("another Envoy", async || site.gateway.envoy().is_some_and(|new| new != old)).await;
+    site.until("the change", async || site.status("/100/").await == Some(200)).await;
+    assert_eq!(site.status("/0/").await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_clients_at_once_and_one_that_never_reads_hold_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("ads.sock");
+    let Some(site) = Site::start(200, &["--ads".into(), format!("unix:{}", socket.display())]).await else { return };
+    let table = "default/http/cleartext";
+    let _deaf = Client::connect(&socket, table, false).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(Client::connect(&socket, table, true).await);
+    }
+    for client in &mut clients {
+        client.until_route("/199/").await;
+    }
+    let old = site.gateway.control_plane().unwrap();
+    kill(old, Signal::SIGKILL).unwrap();
+    for client in &mut clients {
+        client.reconnect().await;
+    }
+    site.put(1000);
+    for client in &mut clients {
+        client.until_route("/1000/").await;
+        assert_eq!(client.sent_again(), Vec::<String>::new());
+    }
+    site.until("the change", async || site.status("/1000/").await == Some(200)).await;
+}

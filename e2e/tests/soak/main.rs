@@ -1,0 +1,15 @@
+//! Edits under load, in short: `make soak` walks longer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests state what they expect"
+)]
+
+mod clients;
+mod edits;
+mod faults;
+mod site;
+mod support;
