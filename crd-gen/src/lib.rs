@@ -83,7 +83,7 @@ impl Default for Webhook {
 /// A definition as a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct File {
-    /// Its name, `getambassador.io_<plural>.yaml`.
+    /// Its name: `getambassador.io_<plural>.yaml`, or [`KUSTOMIZATION`].
     pub name: String,
     /// Its content.
     pub text: String,
@@ -95,6 +95,19 @@ pub fn files(options: &Options) -> Result<Vec<File>> {
         definitions().into_iter().map(|definition| file(definition, options)).collect::<Result<Vec<_>>>()?;
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// The name of the file that lists the others for `kubectl apply -k`. It has no ending, so that `kubectl apply -f` of the
+/// directory, which takes it for an object, leaves it out.
+pub const KUSTOMIZATION: &str = "Kustomization";
+
+/// Makes the file that lists those.
+pub fn kustomization(files: &[File]) -> File {
+    let mut text = format!("{HEADER}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n");
+    for file in files {
+        text.push_str(&format!("  - {}\n", file.name));
+    }
+    File { name: KUSTOMIZATION.to_owned(), text }
 }
 
 /// The definitions, each with the schemas it gets in place of the derived one.

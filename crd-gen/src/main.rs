@@ -31,7 +31,8 @@ fn main() -> Result<ExitCode> {
 
 /// Brings a directory up to date, or only says what is stale. Returns whether anything was.
 fn write(dir: &Path, options: &Options, check: bool) -> Result<bool> {
-    let files = crd_gen::files(options)?;
+    let mut files = crd_gen::files(options)?;
+    files.push(crd_gen::kustomization(&files));
     if !check {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }

@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 /// First argument that turns an executable which calls [`become_guarded`] into a guarded start of another program.
 pub const END_WITH_PARENT: &str = "--end-with-parent-and-exec";
 
+/// The running executable. By this name it is found also when somebody has built another one in its place.
+pub const OWN: &str = "/proc/self/exe";
+
 /// The command that starts `program` under the guard of the running executable.
 ///
 /// The kernel watches the *thread* that starts the child, so start it from one that lives as long as the process.
 pub fn guarded(program: &Path) -> Result<Command> {
-    let own = std::env::current_exe().context("cannot find the running executable")?;
-    let mut command = Command::new(own);
+    let mut command = Command::new(OWN);
     command.arg(END_WITH_PARENT).arg(std::process::id().to_string()).arg(program);
     Ok(command)
 }

@@ -45,8 +45,9 @@ pub async fn run(options: &Options) -> Result<ExitStatus> {
     let mut signals = Signals::new()?;
     let (backends, moved) = bind_backends().await?;
     let overlay = if moved.is_empty() { None } else { Some(Overlay::write(&options.manifests, &moved)?) };
+    let (_stays, leaving) = tokio::sync::watch::channel(false);
     for (backend, listener) in backends {
-        tokio::spawn(sample::serve(backend, listener));
+        tokio::spawn(sample::serve(backend, listener, leaving.clone()));
     }
 
     let mut command = tokio::process::Command::from(guarded(&options.nuncio)?);

@@ -13,12 +13,19 @@ use hyper_util::server::conn::auto;
 use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Requests with larger bodies get 413, so that a client cannot fill the memory.
 const BODY_LIMIT: usize = 1 << 20;
+
+/// How long an application that was told to end goes on, so that no request is lost: until proxies know that it goes, and
+/// have used each of their connections once more.
+pub const LEAVING: Duration = Duration::from_secs(2);
 
 /// One name and version, and where it listens; written `NAME=VERSION@ADDRESS:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +57,9 @@ pub async fn bind(backend: &Backend) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {name} {version}"))
 }
 
-/// Serves connections until the future is dropped.
-pub async fn serve(backend: Backend, listener: TcpListener) {
+/// Serves connections until the future is dropped. Once `leaving` says so, each answer ends its connection, and after a
+/// while those on which nobody asks end, too.
+pub async fn serve(backend: Backend, listener: TcpListener, leaving: watch::Receiver<bool>) {
     let backend = Arc::new(backend);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -59,36 +67,71 @@ pub async fn serve(backend: Backend, listener: TcpListener) {
             tokio::task::yield_now().await;
             continue;
         };
-        let backend = Arc::clone(&backend);
+        let (backend, mut leaving) = (Arc::clone(&backend), leaving.clone());
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(move |request| answer(Arc::clone(&backend), request));
+            let leaves = leaving.clone();
+            let service =
+                hyper::service::service_fn(move |request| answer(Arc::clone(&backend), request, *leaves.borrow()));
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let left = async {
+                if leaving.wait_for(|leaving| *leaving).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                // A client that sends just now would not know whether its request was taken.
+                tokio::time::sleep(LEAVING / 2).await;
+            };
             // A broken connection concerns its client only, and that one knows.
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            tokio::select! {
+                _ = &mut connection => return,
+                () = left => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
         });
     }
 }
 
-async fn answer(backend: Arc<Backend>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    backend: Arc<Backend>,
+    request: Request<Incoming>,
+    leaving: bool,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = respond_to(&backend, request).await;
+    // HTTP/2 has a frame for that, and forbids the header.
+    if leaving && response.version() != http::Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn respond_to(backend: &Backend, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    let mut response = describe(backend, &head, body).await;
+    *response.version_mut() = head.version;
+    response
+}
+
+/// The request as an answer.
+async fn describe(backend: &Backend, head: &http::request::Parts, body: Incoming) -> Response<Full<Bytes>> {
     let Ok(body) = http_body_util::Limited::new(body, BODY_LIMIT).collect().await else {
-        return Ok(respond(http::StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large\n".to_owned()));
+        return respond(http::StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large\n".to_owned());
     };
     let seen = json!({
         "service": backend.name,
         "version": backend.version,
         "method": head.method.as_str(),
         "path": head.uri.path_and_query().map_or("/", |path| path.as_str()),
-        "host": host(&head),
+        "host": host(head),
         "protocol": format!("{:?}", head.version),
         "headers": headers(&head.headers),
         "body_bytes": body.to_bytes().len(),
     });
     let (content_type, text) = if prefers_html(&head.headers) {
-        ("text/html; charset=utf-8", page(&backend, &seen))
+        ("text/html; charset=utf-8", page(backend, &seen))
     } else {
         ("application/json", format!("{seen:#}\n"))
     };
-    Ok(respond(http::StatusCode::OK, content_type, text))
+    respond(http::StatusCode::OK, content_type, text)
 }
 
 fn respond(status: http::StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -140,11 +183,37 @@ mod tests {
     use hyper_util::client::legacy::Client;
 
     async fn start() -> SocketAddr {
+        start_until(watch::channel(false).1).await
+    }
+
+    async fn start_until(leaving: watch::Receiver<bool>) -> SocketAddr {
         let backend: Backend = "hello=v1@127.0.0.1:0".parse().unwrap();
         let listener = bind(&backend).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(backend, listener));
+        tokio::spawn(serve(backend, listener, leaving));
         address
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_says_so_with_the_last_answer() {
+        let (leave, leaving) = watch::channel(false);
+        let address = start_until(leaving).await;
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut ask = async || {
+            sender.ready().await.unwrap();
+            let response =
+                sender.send_request(Request::get("/").body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+            let announced = response.headers().contains_key(header::CONNECTION);
+            response.into_body().collect().await.unwrap();
+            announced
+        };
+        assert!(!ask().await);
+        leave.send(true).unwrap();
+        assert!(ask().await);
+        connection.await.unwrap().unwrap();
+        assert!(get(false, "*/*").await.1.contains("hello"), "others are served");
     }
 
     async fn get(http2: bool, accept: &str) -> (String, String) {

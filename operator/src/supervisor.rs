@@ -40,12 +40,24 @@ const RECOVERED: Duration = Duration::from_secs(10);
 /// How long a child may take to end after it was asked to.
 const ENDING: Duration = Duration::from_secs(3);
 /// How long connections get on SIGTERM by default; in a cluster a little less than the 30 s that a pod gets to end.
-const SERVE_DRAIN: Duration = Duration::from_secs(10);
-const CLUSTER_DRAIN: Duration = Duration::from_secs(25);
+const SERVE_DRAIN: Drain = Drain { most: Duration::from_secs(10), least: Duration::ZERO };
+const CLUSTER_DRAIN: Drain = Drain { most: Duration::from_secs(25), least: CLUSTER_LINGER };
+/// How long a gateway in a cluster goes on in any case: until everybody knows that its pod goes, new connections come, and
+/// between two of them it looks as if nobody were there.
+const CLUSTER_LINGER: Duration = Duration::from_secs(5);
 /// How long connections get after Ctrl-C, when a person waits.
 const INTERACTIVE: Duration = Duration::from_secs(2);
 /// How often the socket of the control plane is looked for, and connections are counted.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How long Envoy serves on after SIGTERM.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// While there are connections.
+    most: Duration,
+    /// Even if there are none.
+    least: Duration,
+}
 
 /// `nuncio serve`: a gateway over manifest files, until a signal ends it.
 pub fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -76,7 +88,7 @@ pub fn entrypoint(args: &EntrypointArgs) -> anyhow::Result<ExitCode> {
 fn run(
     args: &GatewayArgs,
     environment: &Environment,
-    drain: Duration,
+    drain: Drain,
     options: Vec<OsString>,
     paths: Vec<OsString>,
 ) -> anyhow::Result<ExitCode> {
@@ -95,7 +107,8 @@ fn run(
     words.extend(args.to_arguments());
     words.push("--".into());
     words.extend(paths);
-    let drain = args.drain_time.map_or(drain, Duration::from_secs);
+    let most = args.drain_time.map_or(drain.most, Duration::from_secs);
+    let drain = Drain { most, least: drain.least.min(most) };
     let mut supervisor = Supervisor::new(args, words, drain, environment, envoy, folder)?;
     // One thread: the kernel kills a child when the thread that started it ends, not only when the process does.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(supervisor.run())
@@ -107,7 +120,7 @@ struct Supervisor {
     envoy: Option<Child>,
     /// What the control plane listens on for Envoy.
     socket: PathBuf,
-    drain: Duration,
+    drain: Drain,
 }
 
 /// One of the two, running or not.
@@ -129,7 +142,7 @@ impl Supervisor {
     fn new(
         args: &GatewayArgs,
         words: Vec<OsString>,
-        drain: Duration,
+        drain: Drain,
         environment: &Environment,
         envoy: Option<PathBuf>,
         folder: RuntimeFolder,
@@ -161,7 +174,7 @@ impl Supervisor {
                 let mut arguments: Vec<OsString> =
                     vec!["guarded-exec".into(), "--parent".into(), parent.into(), "--".into(), program.into()];
                 arguments.extend(["-c".into(), file.into(), "-l".into(), envoy::log_level(environment).into()]);
-                arguments.extend(bootstrap::arguments(drain).into_iter().map(OsString::from));
+                arguments.extend(bootstrap::arguments(drain.most).into_iter().map(OsString::from));
                 if let Some(workers) = args.concurrency {
                     arguments.extend(["--concurrency".into(), workers.to_string().into()]);
                 }
@@ -191,7 +204,7 @@ impl Supervisor {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => continue,
                 _ = terminate.recv() => self.drain,
                 _ = hangup.recv() => self.drain,
-                _ = interrupt.recv() => self.drain.min(INTERACTIVE),
+                _ = interrupt.recv() => Drain { most: self.drain.most.min(INTERACTIVE), least: Duration::ZERO },
             };
             tokio::select! {
                 biased;
@@ -243,14 +256,15 @@ impl Supervisor {
     }
 
     /// Fails readiness, lets connections end, then ends Envoy and the control plane.
-    async fn shut_down(&mut self, grace: Duration) {
+    async fn shut_down(&mut self, grace: Drain) {
         self.control.signal(Signal::SIGUSR1);
         let running = self.envoy.as_ref().is_some_and(|envoy| envoy.pid.is_some());
         if running {
             let admin = self.folder.path().join(ADMIN_SOCKET);
             let begun = Instant::now();
             if admin::drain(&admin).await.is_ok() {
-                while begun.elapsed() < grace && admin::connections(&admin).await.is_ok_and(|open| open > 0) {
+                sleep(grace.least).await;
+                while begun.elapsed() < grace.most && admin::connections(&admin).await.is_ok_and(|open| open > 0) {
                     sleep(LOOK * 5).await;
                 }
             }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use e2e::sample::{self, Backend};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Answers every request with its own name, its version, and what reached it.
 ///
@@ -19,16 +20,20 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let mut serving = tokio::task::JoinSet::new();
+    let (leave, leaving) = watch::channel(false);
     for backend in Arguments::parse().backends {
         let listener = sample::bind(&backend).await?;
         println!("{} {} listens on http://{}", backend.name, backend.version, listener.local_addr()?);
-        serving.spawn(sample::serve(backend, listener));
+        serving.spawn(sample::serve(backend, listener, leaving.clone()));
     }
     // The first process of a container gets no signal that it does not ask for.
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminated.recv() => {}
+        _ = terminated.recv() => {
+            leave.send_replace(true);
+            tokio::time::sleep(sample::LEAVING).await;
+        }
     }
     Ok(())
 }

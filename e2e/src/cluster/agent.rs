@@ -8,6 +8,7 @@
 //! root         the file system of a container
 //! container    the processes of a container
 //! running      one container: starts, probes, restarts, end
+//! log          what containers write
 //! pod          one pod: order of its parts, status, deletion
 //! probes       HTTP, TCP and command probes
 //! status       from what is known to the object's fields
@@ -16,6 +17,7 @@
 pub mod container;
 mod environment;
 pub mod images;
+mod log;
 mod pod;
 mod probes;
 mod root;
@@ -28,6 +30,7 @@ use super::components::NODE_NAME;
 use super::network::NODE_ADDRESS;
 use super::node::say;
 use super::state::State;
+use crate::process::OWN;
 use anyhow::Result;
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -42,7 +45,7 @@ use sandbox::Addresses;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -119,7 +122,7 @@ impl Agent {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             state,
-            program: std::env::current_exe()?,
+            program: PathBuf::from(OWN),
             folder: PathBuf::from(FOLDER),
             addresses: RefCell::default(),
             has_other_users: count.is_some_and(|count| count > 1),
@@ -249,12 +252,6 @@ pub async fn register(client: &Client) -> Result<()> {
     let taints = json!({"spec": {"taints": null}});
     nodes.patch(NODE_NAME, &PatchParams::default(), &Patch::Merge(taints)).await?;
     Ok(())
-}
-
-/// Where a container's output goes.
-pub fn log_file(state: &State, pod: &Pod, container: &str) -> PathBuf {
-    let name = format!("{}_{}_{container}.log", pod.namespace().unwrap_or_default(), pod.name_any());
-    state.path("log/pods").join(Path::new(&name))
 }
 
 fn architecture() -> &'static str {

@@ -64,51 +64,16 @@ pub fn install_service(cluster: &Cluster) {
             }),
             endpoint(1, true),
             endpoint(2, true),
-            json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": "emissary-apiext", "namespace": "emissary-system"},
-            }),
         ],
     );
-    apply(cluster, &rights());
-}
-
-/// What upstream's service account may do: no more than this has to be enough.
-fn rights() -> Vec<Value> {
-    let definitions: Vec<String> = PLURALS.iter().map(|plural| format!("{plural}.getambassador.io")).collect();
-    let whole = json!([
-        {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["list", "watch"]},
-        {
-            "apiGroups": ["apiextensions.k8s.io"], "verbs": ["update"], "resourceNames": definitions,
-            "resources": ["customresourcedefinitions", "customresourcedefinitions/status"],
-        },
-    ]);
-    let secret = "emissary-ingress-webhook-ca";
-    let lease = "emissary-ca-mgr-leader";
-    let own = json!([
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "list", "watch"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "update"], "resourceNames": [secret]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "update"], "resourceNames": [lease]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-    ]);
-    let subject = json!([{"kind": "ServiceAccount", "name": "emissary-apiext", "namespace": "emissary-system"}]);
-    let bind = |kind: &str, metadata: &Value| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"), "metadata": metadata,
-            "subjects": subject,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "emissary-apiext"},
-        })
-    };
-    let role = |kind: &str, metadata: &Value, rules: Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules});
-    let (cluster, namespaced) =
-        (json!({"name": "emissary-apiext"}), json!({"name": "emissary-apiext", "namespace": "emissary-system"}));
-    vec![
-        role("ClusterRole", &cluster, whole),
-        bind("ClusterRole", &cluster),
-        role("Role", &namespaced, own),
-        bind("Role", &namespaced),
-    ]
+    // What the installation gives to the webhook: no more than this has to be enough.
+    let mut rights = documents(&repository().join("manifests/install/webhook.yaml"));
+    rights.retain(|object| {
+        let kind = object["kind"].as_str().unwrap();
+        kind == "ServiceAccount" || kind.contains("Role")
+    });
+    assert_eq!(rights.len(), 5);
+    apply(cluster, &rights);
 }
 
 /// A kubeconfig of the service account.
@@ -192,7 +157,8 @@ pub fn read(text: &str) -> Vec<Value> {
 /// Our definitions of all versions.
 pub fn definitions() -> Vec<Value> {
     let files = std::fs::read_dir(repository().join("manifests/crds-all-versions")).unwrap();
-    files.flat_map(|file| documents(&file.unwrap().path())).collect()
+    let files = files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some());
+    files.flat_map(|path| documents(&path)).collect()
 }
 
 /// The objects of every kind in every version.

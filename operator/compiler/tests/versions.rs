@@ -70,6 +70,34 @@ fn old_objects_in_annotations_are_converted() {
 }
 
 #[test]
+fn namesakes_of_other_installations_are_passed_over() {
+    let declared = |name: &str, id: &str, path: &str| {
+        let mut bearer = service(name, Some("10.0.0.1"));
+        let form = format!(
+            "{{apiVersion: getambassador.io/v3alpha1, kind: Mapping, name: m, ambassador_id: [{id}], hostname: '*', \
+             prefix: {path}, service: backend}}"
+        );
+        bearer["metadata"]["annotations"] = json!({ "getambassador.io/config": form });
+        bearer
+    };
+    let all = |more: &[Value]| {
+        let mut values = base();
+        values.extend_from_slice(more);
+        let compiler = compile(&values).0;
+        let verdict = verdict(&compiler, Kind::Mapping, "m");
+        (Mirror::of(&compiler).lists, verdict.problems.len())
+    };
+    let (own, plain) = (declared("b", "default", "/own/"), declared("b", "default", "/own/"));
+    let wanted = all(&[plain]);
+    // By the bearer's name alone the first one would be in force, and the resource before both.
+    assert_eq!(all(&[declared("a", "other", "/other/"), own.clone()]), wanted);
+    let foreign =
+        custom("Mapping", "m", json!({ "ambassador_id": ["other"], "prefix": "/other/", "service": "backend" }));
+    assert_eq!(all(&[foreign, own.clone()]), wanted);
+    assert_eq!(all(&[own, declared("c", "default", "/later/")]).1, wanted.1 + 1);
+}
+
+#[test]
 fn ids_are_read_in_every_spelling_and_without_prefix() {
     let spec = |ids: Value| json!({ "prefix": "/a/", "service": "backend", "ambassador_id": ids });
     let nothing = rows(&[]);

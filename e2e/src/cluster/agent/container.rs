@@ -9,7 +9,7 @@
 
 use super::root::Root;
 use crate::cluster::namespace;
-use crate::process::END_WITH_PARENT;
+use crate::process::{END_WITH_PARENT, OWN};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::renameat;
 use nix::mount::{MntFlags, umount2};
@@ -86,7 +86,6 @@ pub fn watch(file: &Path) -> Result<ExitCode> {
 }
 
 fn start(description: &Description, file: &Path) -> Result<std::process::Child> {
-    let own = std::env::current_exe()?;
     if let Some(sandbox) = description.sandbox {
         let network = File::open(format!("/proc/{sandbox}/ns/net")).context("the pod's network is gone")?;
         setns(network, CloneFlags::CLONE_NEWNET).context("cannot enter the pod's network")?;
@@ -95,8 +94,8 @@ fn start(description: &Description, file: &Path) -> Result<std::process::Child> 
     sethostname(&description.hostname)?;
     namespace::make_private()?;
     description.root.build()?;
-    let mut command = Command::new(&own);
-    command.arg(END_WITH_PARENT).arg("0").arg(own).arg(PROGRAM).arg(file).stdin(Stdio::null());
+    let mut command = Command::new(OWN);
+    command.arg(END_WITH_PARENT).arg("0").arg(OWN).arg(PROGRAM).arg(file).stdin(Stdio::null());
     let child = command.spawn()?;
     // The program itself gives the file its name, once commands in the container would find themselves in its file system.
     let fresh = description.process.with_extension("fresh");

@@ -7,7 +7,7 @@ use super::pod::PodContext;
 use super::probes::{self, Commands, Schedule};
 use super::root::{Mount, Root};
 use super::status::{ContainerRecord, Phase, Terminated};
-use super::{Problem, log_file};
+use super::{Problem, log};
 use crate::cluster::components::DNS_ADDRESS;
 use crate::process::guarded;
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -123,11 +123,13 @@ impl Keeper {
                     let grace = stop.wait_for(Option::is_some).await.map(|grace| *grace);
                     grace.ok().flatten().unwrap_or(Duration::ZERO)
                 };
+                let log = self.log();
                 tokio::select! {
                     _ = watcher.wait() => Cut::No,
                     grace = stopped => Cut::Stop(grace),
                     grace = watched => Cut::Liveness(grace),
                     never = hook => match never {},
+                    never = log::keep_small(&log) => match never {},
                 }
             };
             self.update(|record| {
@@ -226,11 +228,7 @@ impl Keeper {
         }
         fs::create_dir_all(&description.root.scratch)?;
         fs::write(&file, serde_json::to_string(&description).unwrap_or_default())?;
-        let log = log_file(&self.context.agent.state, &self.context.first, &self.container.name);
-        if log.exists() {
-            fs::rename(&log, log.with_extension("previous.log"))?;
-        }
-        let log = OpenOptions::new().create(true).append(true).open(&log)?;
+        let log = log::begin(&self.log(), self.user())?;
         let mut command = Command::from(guarded(&self.context.agent.program)?);
         command.arg(WATCHER).arg(&file).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let watcher = command.process_group(0).kill_on_drop(true).spawn()?;
@@ -307,6 +305,27 @@ impl Keeper {
             .into()
     }
 
+    fn log(&self) -> PathBuf {
+        log::path(&self.context.agent.state, &self.context.first, &self.container.name)
+    }
+
+    /// User and group of the container's processes, where they are not the agent's own.
+    fn user(&self) -> Option<(u32, u32)> {
+        if !self.context.agent.has_other_users {
+            return None;
+        }
+        let of_pod = self.context.first.spec.as_ref()?.security_context.clone().unwrap_or_default();
+        let own = self.container.security_context.clone().unwrap_or_default();
+        // The images here name no user.
+        let unnamed = (own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true)).then_some(65532);
+        let user = own.run_as_user.or(of_pod.run_as_user).or(unnamed);
+        let group = own.run_as_group.or(of_pod.run_as_group);
+        if user.is_none() && group.is_none() {
+            return None;
+        }
+        Some((u32::try_from(user.unwrap_or(0)).ok()?, u32::try_from(group.unwrap_or(0)).ok()?))
+    }
+
     /// What `setpriv` takes away: rights that the pod drops, and the user's identity where there is another one. In a
     /// user namespace there is no other one.
     fn privileges(&self) -> Vec<String> {
@@ -317,25 +336,17 @@ impl Keeper {
             return Vec::new();
         }
         let mut words = vec!["setpriv".to_owned()];
-        if self.context.agent.has_other_users {
-            let group = own.run_as_group.or(of_pod.run_as_group);
-            let mut user = own.run_as_user.or(of_pod.run_as_user);
-            if user.is_none() && own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) {
-                // The images here name no user.
-                user = Some(65532);
-            }
-            if user.is_some() || group.is_some() {
-                words.push(format!("--reuid={}", user.unwrap_or(0)));
-                words.push(format!("--regid={}", group.unwrap_or(0)));
-                let mut groups: Vec<i64> = of_pod.supplemental_groups.unwrap_or_default();
-                groups.extend(of_pod.fs_group);
-                let groups: Vec<String> = groups.iter().map(i64::to_string).collect();
-                words.push(if groups.is_empty() {
-                    "--clear-groups".into()
-                } else {
-                    format!("--groups={}", groups.join(","))
-                });
-            }
+        if let Some((user, group)) = self.user() {
+            words.push(format!("--reuid={user}"));
+            words.push(format!("--regid={group}"));
+            let mut groups: Vec<i64> = of_pod.supplemental_groups.unwrap_or_default();
+            groups.extend(of_pod.fs_group);
+            let groups: Vec<String> = groups.iter().map(i64::to_string).collect();
+            words.push(if groups.is_empty() {
+                "--clear-groups".into()
+            } else {
+                format!("--groups={}", groups.join(","))
+            });
         }
         let capabilities = own.capabilities.unwrap_or_default();
         let plain = |name: &String| name.to_lowercase().trim_start_matches("cap_").to_owned();
@@ -486,7 +497,7 @@ impl Keeper {
         let mut message = fs::read_to_string(&running.error).unwrap_or_default();
         let own_policy = self.container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
         if message.is_empty() && code != 0 && own_policy {
-            message = last_lines(&log_file(&self.context.agent.state, &self.context.first, &self.container.name));
+            message = log::last_lines(&self.log());
         }
         let reason = match code {
             0 => "Completed",
@@ -560,17 +571,4 @@ impl Drop for Group {
 
 fn process_id(file: &Path) -> Option<Pid> {
     fs::read_to_string(file).ok()?.parse().ok().map(Pid::from_raw)
-}
-
-/// The end of a log, as much as a status may hold.
-fn last_lines(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().rev().take(20).collect();
-    let mut result = String::new();
-    for line in lines.into_iter().rev() {
-        result.push_str(&line.chars().take(200).collect::<String>());
-        result.push('\n');
-    }
-    result.chars().take(2048).collect()
 }

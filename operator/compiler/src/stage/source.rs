@@ -85,7 +85,7 @@ pub fn declared(db: &Db, reads: &Reads, bearer: &ObjectKey) -> Option<Arc<Declar
 
 /// The TLSContexts of a Module `tls`. They are the Module's in age and id.
 fn tls_contexts(module: &Object, row: &mut Declared) {
-    let Body::Custom(api::Decoded { value: Ok(Spec::Module(spec)), .. }) = &module.body else { return };
+    let Some(api::Decoded { value: Ok(Spec::Module(spec)), .. }) = module.spec() else { return };
     for (name, spec) in tls_module::contexts(&spec.config) {
         let value = serde_json::json!({
             "apiVersion": "getambassador.io/v3alpha1", "kind": "TLSContext", "spec": spec,
@@ -106,7 +106,7 @@ fn tls_contexts(module: &Object, row: &mut Declared) {
     }
 }
 
-/// Row of `source`: the older object wins, then the resource before an annotation, then the bearer's key.
+/// Row of `source`: of the objects in scope the older one wins, then the resource before an annotation, then the bearer's key.
 pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
     let mut candidates: Vec<(Arc<Object>, Option<ObjectKey>)> = Vec::new();
     if let Some(object) = db.objects.get(&db.graph, reads, key) {
@@ -119,9 +119,10 @@ pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
             candidates.extend(found.map(|object| (object.clone(), Some(bearer.clone()))));
         }
     }
-    candidates.sort_by(|(left, left_bearer), (right, right_bearer)| {
-        (left.created, left_bearer).cmp(&(right.created, right_bearer))
-    });
+    // Installations with other ids may use the same names in annotations: all of them have a Module `ambassador`.
+    candidates.sort_by_cached_key(|(object, bearer)| (!in_scope(db, object), object.created, bearer.clone()));
+    let own = candidates.iter().take_while(|(object, _)| in_scope(db, object)).count();
+    candidates.truncate(own.max(1));
     let mut candidates = candidates.into_iter();
     let (object, bearer) = candidates.next()?;
     let problems = candidates
