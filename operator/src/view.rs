@@ -4,13 +4,14 @@ pub mod why;
 
 use crate::feed::SourceProblem;
 use crate::snapshot::{Board, Entry, Snapshot};
-use crate::status;
+use crate::status::{self, State};
 use compiler::Options;
 use diag::{
-    ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport,
-    SourceProblemReport, StatusReport, TypeReport, WhyQuestion, WhyReport,
+    ClientReport, ConditionReport, Health, HostReport, ObjectCounts, ObjectReport, Overview, ProblemReport,
+    RefusalReport, SourceProblemReport, StatusReport, TypeReport, WhyQuestion, WhyReport,
 };
-use ir::{ChainBody, RowChanges, VirtualHostBody};
+use ir::{ChainBody, Kind, RowChanges, VirtualHostBody};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xds::{Ads, ClientStatus, ResourceType, Store};
@@ -77,6 +78,16 @@ impl diag::Source for View {
 
     fn status(&self) -> StatusReport {
         status_report(&self.board.load(), &self.options)
+    }
+
+    fn counts(&self) -> ObjectCounts {
+        let snapshot = self.board.load();
+        let mut counts: BTreeMap<(Kind, State), i64> = BTreeMap::new();
+        for (_, entry) in snapshot.entries.iter() {
+            let state = status::state(&entry.verdict, snapshot.acknowledgement(entry));
+            *counts.entry((entry.verdict.about.kind, state)).or_default() += 1;
+        }
+        counts.into_iter().map(|((kind, state), count)| ((kind.name().to_owned(), state.to_string()), count)).collect()
     }
 
     fn clients(&self) -> Vec<ClientReport> {

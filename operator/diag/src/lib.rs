@@ -17,7 +17,7 @@ mod server;
 
 pub use metrics::Metrics;
 pub use report::{
-    ClientReport, ConditionReport, Health, HostReport, ObjectReport, Overview, ProblemReport, RefusalReport, Source,
-    SourceProblemReport, StatusReport, TypeReport, WhyListener, WhyNot, WhyQuestion, WhyReport,
+    ClientReport, ConditionReport, Health, HostReport, ObjectCounts, ObjectReport, Overview, ProblemReport,
+    RefusalReport, Source, SourceProblemReport, StatusReport, TypeReport, WhyListener, WhyNot, WhyQuestion, WhyReport,
 };
 pub use server::{router, serve};

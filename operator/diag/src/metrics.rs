@@ -1,13 +1,12 @@
 //! Counters and histograms in the Prometheus text form.
 
-use crate::report::{ClientReport, StatusReport};
+use crate::report::ObjectCounts;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -178,16 +177,12 @@ impl Metrics {
     }
 
     /// The text that is scraped.
-    pub fn text(&self, status: &StatusReport, clients: &[ClientReport]) -> String {
-        let mut counts: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-        for object in &status.objects {
-            *counts.entry((&object.kind, &object.state)).or_default() += 1;
-        }
+    pub fn text(&self, objects: &ObjectCounts, clients: usize) -> String {
         self.objects.clear();
-        for ((kind, state), count) in counts {
-            self.objects.get_or_create(&ObjectLabels { kind: kind.into(), state: state.into() }).set(count);
+        for ((kind, state), count) in objects {
+            self.objects.get_or_create(&ObjectLabels { kind: kind.clone(), state: state.clone() }).set(*count);
         }
-        self.clients.set(i64::try_from(clients.len()).unwrap_or(i64::MAX));
+        self.clients.set(i64::try_from(clients).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -198,7 +193,6 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::ObjectReport;
 
     #[test]
     fn the_text_has_objects_batches_and_answers() {
@@ -207,9 +201,8 @@ mod tests {
         metrics.nacked("RDS");
         metrics.pushed("RDS", 100);
         metrics.live(Duration::from_millis(7));
-        let object = ObjectReport { kind: "Mapping".into(), state: "Ready".into(), ..ObjectReport::default() };
-        let status = StatusReport { objects: vec![object.clone(), object], ..StatusReport::default() };
-        let text = metrics.text(&status, &[]);
+        let objects = [(("Mapping".to_owned(), "Ready".to_owned()), 2)].into();
+        let text = metrics.text(&objects, 0);
         for line in [
             "nuncio_objects{kind=\"Mapping\",state=\"Ready\"} 2",
             "nuncio_batches_total 1",

@@ -1,6 +1,7 @@
 //! What there is to show, as plain data. The JSON API is the serialised form of these types.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where the diagnostics come from. Every method returns at once, from published snapshots.
 pub trait Source: Send + Sync + 'static {
@@ -8,6 +9,8 @@ pub trait Source: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// Every object with what is said about it.
     fn status(&self) -> StatusReport;
+    /// How many objects there are of each kind and state. For scrapes, which come often: no report is made of any object.
+    fn counts(&self) -> ObjectCounts;
     /// Connected clients of the configuration stream.
     fn clients(&self) -> Vec<ClientReport>;
     /// All resources in Envoy's JSON form, without private keys. May take a while with large configurations.
@@ -15,6 +18,9 @@ pub trait Source: Send + Sync + 'static {
     /// What becomes of a request. Costs what exists, as every route may be looked at.
     fn why(&self, question: &WhyQuestion) -> WhyReport;
 }
+
+/// Objects by kind and state.
+pub type ObjectCounts = BTreeMap<(String, String), i64>;
 
 /// The answers of the two probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,7 +114,7 @@ fn question(pairs: Vec<(String, String)>) -> Result<WhyQuestion, &'static str> {
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
-    let text = read(move || shared.metrics.text(&shared.source.status(), &shared.source.clients())).await;
+    let text = read(move || shared.metrics.text(&shared.source.counts(), shared.source.clients().len())).await;
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match text {
         Some(text) => ([(header::CONTENT_TYPE, form)], text).into_response(),
@@ -137,7 +137,7 @@ fn json(value: Option<impl serde::Serialize>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{ClientReport, Health, ObjectReport, StatusReport, WhyNot, WhyReport};
+    use crate::report::{ClientReport, Health, ObjectCounts, ObjectReport, StatusReport, WhyNot, WhyReport};
     use axum::body::Body;
     use axum::http::Request;
     use http_body_util::BodyExt;
@@ -158,6 +158,9 @@ mod tests {
                 ..ObjectReport::default()
             };
             StatusReport { objects: vec![object], ..StatusReport::default() }
+        }
+        fn counts(&self) -> ObjectCounts {
+            [(("Mapping".to_owned(), "Ready".to_owned()), 1)].into()
         }
         fn clients(&self) -> Vec<ClientReport> {
             vec![ClientReport { node: "\"><b>".into(), reports: vec!["a & b".into()], ..ClientReport::default() }]

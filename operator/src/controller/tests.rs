@@ -4,7 +4,7 @@ use super::*;
 use crate::snapshot::{Client as Proxy, Journal, Snapshot};
 use api::v3alpha1::Mapping;
 use api_server::ApiServer;
-use diag::StatusReport;
+use diag::ObjectCounts;
 use ir::Verdict;
 use kube_runtime::reflector::ObjectRef;
 use kube_runtime::watcher::Event;
@@ -112,7 +112,7 @@ impl Scene {
     }
 
     fn metric(&self, name: &str) -> u64 {
-        let text = self.metrics.text(&StatusReport::default(), &[]);
+        let text = self.metrics.text(&ObjectCounts::default(), 0);
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("nuncio_{name} ")).map(str::to_owned));
         line.map_or(0, |value| value.parse().unwrap())
     }
@@ -224,7 +224,7 @@ async fn a_leadership_that_is_over_writes_nothing() {
     scene.leader.send_replace(Some(tokio::time::Instant::now()));
     scene.publish(&[verdict("a", 1)], Some(1));
     let failed = |scene: &Scene| {
-        scene.metrics.text(&StatusReport::default(), &[]).contains("failures_total{reason=\"not_leader\"}")
+        scene.metrics.text(&ObjectCounts::default(), 0).contains("failures_total{reason=\"not_leader\"}")
     };
     scene.wait_until("the failure", failed).await;
     assert!(scene.server.writes().is_empty());

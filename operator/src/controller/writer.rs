@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// Longest that one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Writes under way, of all kinds together. More of them only wait for the API server: 32 were no faster than 8.
-const CONCURRENT: usize = 8;
+/// Writes under way, of all kinds together. More of them only wait for the API server, and everybody's edits wait behind
+/// them: 32 were no faster than 8.
+const CONCURRENT: usize = 4;
 /// Most that is read of an answer.
 const ANSWER_BYTES: usize = 8 << 20;
 

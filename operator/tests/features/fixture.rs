@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Judge, PATIENCE};
 use compiler::Options;
-use diag::{Metrics, StatusReport};
+use diag::{Metrics, ObjectCounts};
 use ir::{Kind, ObjectKey};
 use operator::feed::files::{FileFeed, Folder, Sources};
 use operator::feed::{Feed, FeedId};
@@ -158,7 +158,7 @@ impl Drop for Gateway {
         }
         if !std::thread::panicking() {
             // Every batch of every test is compiled again from scratch.
-            let metrics = self.metrics.text(&StatusReport::default(), &[]);
+            let metrics = self.metrics.text(&ObjectCounts::default(), 0);
             assert!(metrics.contains("nuncio_paranoid_differences_total 0\n"), "{metrics}");
         }
     }

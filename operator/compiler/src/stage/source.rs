@@ -3,7 +3,7 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::object::{Body, Object};
+use crate::object::Object;
 use crate::stage::tls_module;
 use api::Spec;
 use ir::{Kind, ObjectKey, Problem, ProblemKind};
