@@ -256,6 +256,9 @@ pub async fn live(programs: &Programs, mappings: usize, layout: Layout, rounds: 
         if what == "certificate" && layout == Layout::Star {
             continue;
         }
+        // Where the last sort of change left off.
+        scene.gateway.write("switched.yaml", &switched(layout, "a"))?;
+        scene.until(&mut connection, "/switched/", "a", Instant::now()).await?;
         let (before, envoy_before) = (cpu(control)?, cpu(envoy)?);
         let mut times = Vec::new();
         for round in 0..rounds {
