@@ -10,6 +10,7 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BENCH ?=
 CORPUS ?=
+KAT ?=
 PROBE ?=
 EDITS ?= 10000
 SEED ?=
@@ -18,7 +19,7 @@ STEPS_CASES ?= 28000
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench corpus probe soak crds cluster cluster-exec cluster-stop
+.PHONY: help build run test check fmt clippy envoy bench corpus kat probe soak crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -57,6 +58,11 @@ corpus: ## compare with upstream's recorded cases in ../shared, if they are ther
 	@$(CARGO) build --locked --workspace --bins
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/debug/corpus" \
 		--output "$(TARGET_DIR)/corpus.txt" $(CORPUS)
+
+kat: ## apply those cases to a cluster with Nuncio installed, and compare; KAT="--only tls" narrows
+	@$(CARGO) build --locked --workspace --bins
+	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/debug/kat" \
+		--output "$(TARGET_DIR)/kat.txt" $(KAT)
 
 probe: ## a cold start with 10,000 Mappings in a real cluster: CPU, memory, times, statuses; PROBE="--services 1"
 	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe

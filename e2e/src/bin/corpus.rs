@@ -1,12 +1,12 @@
 //! `make corpus`: upstream's recorded cases against Nuncio.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use e2e::corpus::record::{Record, Row};
-use e2e::corpus::{Tools, case, run, table};
+use e2e::corpus::{Tools, case, install_tools, run, table};
 use e2e::{envoy, process, quickstart};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -43,6 +43,9 @@ struct Arguments {
     keep: Option<PathBuf>,
 }
 
+const HEADING: &str = "# Recorded cases and how they come out; `make corpus` holds it. Equal ones have to stay equal.\n\
+    # Written by `make corpus CORPUS=--update`, reasons by hand.\n";
+
 fn main() -> ExitCode {
     match compare() {
         Ok(code) => code,
@@ -63,7 +66,7 @@ fn compare() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let scratch = tempfile::tempdir()?;
-    let (python, path) = install()?;
+    let (python, path) = install_tools()?;
     let search = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let search = [path].into_iter().chain(std::env::split_paths(&search)).chain(system);
@@ -102,7 +105,7 @@ fn compare() -> Result<ExitCode> {
     }
     std::fs::write(&arguments.output, &text).with_context(|| format!("cannot write {}", arguments.output.display()))?;
     if arguments.update {
-        std::fs::write(&arguments.record, record.updated(&rows))?;
+        std::fs::write(&arguments.record, record.updated(HEADING, &rows))?;
     }
     if arguments.reference {
         return Ok(ExitCode::SUCCESS);
@@ -112,18 +115,6 @@ fn compare() -> Result<ExitCode> {
         eprintln!("corpus: {regression}");
     }
     Ok(if regressions.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// Python, and the folder for the front of the search path.
-fn install() -> Result<(PathBuf, PathBuf)> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install-corpus-tools");
-    let output = Command::new(&script).output().with_context(|| format!("cannot start {}", script.display()))?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    let mut lines = text.lines().map(PathBuf::from);
-    lines.next().zip(lines.next()).context("install-corpus-tools printed too little")
 }
 
 /// The rows in the order of the cases.

@@ -129,8 +129,8 @@ impl Record {
         all
     }
 
-    /// The list after a run: equal cases are added, nothing that was known is lost.
-    pub fn updated(&self, rows: &[Row]) -> String {
+    /// The list after a run, below a heading: equal cases are added, nothing that was known is lost.
+    pub fn updated(&self, heading: &str, rows: &[Row]) -> String {
         let mut cases = self.cases.clone();
         for row in rows {
             let known = match row.column {
@@ -141,10 +141,7 @@ impl Record {
             cases.insert(row.name.clone(), known);
         }
         let equal = cases.values().filter(|known| **known == Known::Equal).count();
-        let mut text = String::from(
-            "# Recorded cases and how they come out; `make corpus` holds it. Equal ones have to stay equal.\n\
-             # Written by `make corpus CORPUS=--update`, reasons by hand.\n",
-        );
+        let mut text = heading.to_owned();
         // Writing into a string does not fail.
         let _ = writeln!(text, "at-least {}", equal.max(self.at_least));
         for (name, known) in cases {
@@ -187,7 +184,7 @@ mod tests {
         let rows = [record.row(&judged("a", false, &["F"])), record.row(&judged("new", true, &[]))];
         assert_eq!(record.regressions(&rows, true), ["a was equal and is not: F", "1 cases are equal, 2 have to be"]);
         assert_eq!(record.regressions(&rows[1..], false), Vec::<String>::new());
-        let again = Record::parse(&record.updated(&rows[1..])).unwrap();
+        let again = Record::parse(&record.updated("# x\n", &rows[1..])).unwrap();
         assert_eq!((again.at_least, again.cases.len()), (2, 4));
         assert_eq!(again.cases["b"], Known::OnPurpose("9: why".into()));
     }

@@ -46,7 +46,7 @@ fn observe(case: &Case, tools: &Tools, reference: bool) -> Observed {
 }
 
 /// What `nuncio check` prints about the case.
-fn check(case: &Case, tools: &Tools, output: &str) -> Result<Value> {
+pub(super) fn check(case: &Case, tools: &Tools, output: &str) -> Result<Value> {
     let mut command = clean(&tools.nuncio);
     command.envs(case.environment.iter().map(|(name, value)| (name, value)));
     command.args(["check", "--output", output]);
@@ -109,7 +109,7 @@ fn answers(case: &Case, tools: &Tools, candidate: Option<&Path>, folder: &Path, 
     }
 }
 
-fn compare(case: &Case, tools: &Tools, folder: &Path, observed: &mut Observed) -> Result<()> {
+pub(super) fn compare(case: &Case, tools: &Tools, folder: &Path, observed: &mut Observed) -> Result<()> {
     let result = folder.join(case.folder.file_name().unwrap_or_default()).with_extension("json");
     let library = tools.runner.parent().unwrap_or(Path::new("."));
     let mut command = clean(&tools.python);

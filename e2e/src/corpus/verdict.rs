@@ -1,6 +1,7 @@
 //! What a comparison means.
 
 use super::case::Case;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -22,7 +23,7 @@ pub struct Observed {
 }
 
 /// The outcome of a case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Judged {
     /// The case's name.
     pub name: String,

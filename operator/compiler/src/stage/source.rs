@@ -106,7 +106,7 @@ fn tls_contexts(module: &Object, row: &mut Declared) {
     }
 }
 
-/// Row of `source`: of the objects in scope the older one wins, then the resource before an annotation, then the bearer's key.
+/// Row of `source`: the older object wins, then the resource before an annotation, then the bearer's key.
 pub fn source(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Source>> {
     let mut candidates: Vec<(Arc<Object>, Option<ObjectKey>)> = Vec::new();
     if let Some(object) = db.objects.get(&db.graph, reads, key) {
