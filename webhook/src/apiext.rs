@@ -74,7 +74,7 @@ impl Options {
             probes: None,
             identity: identity.to_owned(),
             lifetime: crate::authority::LIFETIME,
-            linger: Duration::from_secs(3),
+            linger: Duration::from_secs(5),
             limits: Limits::default(),
             clock: Clock::default(),
         }
