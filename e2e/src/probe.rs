@@ -69,7 +69,8 @@ pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path) -> Result<String>
     let cold = used(control)?;
 
     let all_written = async {
-        until("all statuses", async || (ready(&client).await.ok()? >= size.mappings).then_some(())).await?;
+        until("all statuses", async || (ready(&client, size.mappings).await.ok()? >= size.mappings).then_some(()))
+            .await?;
         Ok(started.elapsed())
     };
     let (writing, written) = tokio::try_join!(edits(&client, &http, size.edits, "busy"), all_written)?;
@@ -176,8 +177,9 @@ async fn edits(
     Ok(times)
 }
 
-/// How many Mappings say that they are ready. Asked for seldom: the answer costs the API server as much as many writes.
-async fn ready(client: &Client) -> Result<usize> {
+/// How many Mappings say that they are ready, once `least` statuses are written: the answer costs the API server as much as
+/// many writes.
+async fn ready(client: &Client, least: usize) -> Result<usize> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let text = text(8877, "/metrics").await?;
     let number = |name: &str| {
@@ -185,8 +187,7 @@ async fn ready(client: &Client) -> Result<usize> {
         line.rsplit(' ').next()?.parse::<f64>().ok()
     };
     let written = number("nuncio_status_writes_total").unwrap_or(0.0);
-    let pending = number("nuncio_status_pending").unwrap_or(0.0);
-    if written < 1.0 || pending > 0.0 {
+    if (written as usize) < least {
         return Ok(0);
     }
     let is_ready = |object: &DynamicObject| {
