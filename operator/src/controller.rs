@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! feed ── StatusView ─► store ──┐
-//!   └── key ─► Dirty ─► Controller ─► decide: compare with what is wanted ─► writer: patch, or nothing
+//!   └── key, if due ─► Dirty ─► Controller ─► decide: compare with what is wanted ─► writer: patch, or nothing
 //! snapshot ─► wake ── key ──┘
 //! ```
 //!
@@ -29,14 +29,18 @@ pub use view::{Identity, StatusView};
 use crate::mailbox::Mailbox;
 use crate::snapshot::Board;
 use diag::Metrics;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use ir::{Kind, ObjectKey};
 use kind::{Shared, Target, Typed};
+use kube::client::{ClientBuilder, ConfigExt};
 use kube::{Client, Config};
 use kube_runtime::reflector::{self, store::Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
+use tower::{BoxError, ServiceExt};
 use wake::{Waited, Wake};
 use writer::StatusWriter;
 
@@ -70,11 +74,28 @@ pub fn manager_name(ambassador_id: &str) -> String {
     }
 }
 
-/// A client for what is written: it neither waits for nor tries again what the controllers try again themselves.
+/// A client for what is written: it neither waits for nor tries again what the controllers try again themselves, and
+/// whoever uses it sets a limit of time for each request. So it has none of the layers of kube's own client that trace,
+/// time and repeat requests: ten thousand statuses go through it one by one.
 pub fn client(config: &Config) -> kube::Result<Client> {
     let mut config = config.clone();
     config.default_retry = false;
-    Client::try_from(config)
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(config.connect_timeout);
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let http = http.map_err(BoxError::from);
+    let builder = ClientBuilder::new(http, config.default_namespace.clone()).with_layer(&config.extra_headers_layer()?);
+    let uri = config.base_uri_layer();
+    Ok(match config.auth_layer()? {
+        Some(auth) => builder.with_layer(&auth).with_layer(&uri).build(),
+        None => builder.with_layer(&uri).build(),
+    })
 }
 
 /// A kind as its feed fills it: the store of its objects, and where it marks those that changed.

@@ -33,12 +33,13 @@ pub fn require_programs() -> Result<()> {
     Ok(())
 }
 
-/// Sets up the new network namespace that this process is in.
+/// Sets up the new network namespace that this process is in. The node's address is a network of its own: in a larger one the
+/// last address would be for broadcasts, and the pod that gets it could not be reached.
 pub fn set_up() -> Result<()> {
     ip(&format!(
         "link set lo up\n\
          link add cluster0 type bridge\n\
-         address add {NODE_ADDRESS}/24 dev cluster0\n\
+         address add {NODE_ADDRESS}/32 dev cluster0\n\
          link set cluster0 up\n\
          route add 10.96.0.0/16 dev cluster0\n"
     ))?;

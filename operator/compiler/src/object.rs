@@ -132,18 +132,20 @@ impl Object {
     /// `None` for kinds that are not read. A kind that is read but whose metadata is unusable is a problem about the
     /// name that it seems to have. Objects without namespace get `default_namespace`.
     pub fn from_value(value: &Value, default_namespace: &str) -> Result<Option<Object>, Box<Problem>> {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        let Some(kind) = text("/kind").and_then(|kind| kind.parse::<Kind>().ok()) else { return Ok(None) };
-        let api_version = text("/apiVersion").unwrap_or_default();
+        let text = |field: &str| value.get(field).and_then(Value::as_str);
+        let metadata = value.get("metadata").unwrap_or(&Value::Null);
+        let about = |field: &str| metadata.get(field).and_then(Value::as_str);
+        let Some(kind) = text("kind").and_then(|kind| kind.parse::<Kind>().ok()) else { return Ok(None) };
+        let api_version = text("apiVersion").unwrap_or_default();
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         if group != kind_group(kind) {
             return Ok(None);
         }
         let namespace = match kind {
             Kind::Namespace | Kind::IngressClass => "",
-            _ => text("/metadata/namespace").filter(|namespace| !namespace.is_empty()).unwrap_or(default_namespace),
+            _ => about("namespace").filter(|namespace| !namespace.is_empty()).unwrap_or(default_namespace),
         };
-        let name = text("/metadata/name").unwrap_or_default();
+        let name = about("name").unwrap_or_default();
         let key = ObjectKey::new(kind, namespace, name);
         if name.is_empty() || name.len() > 253 || namespace.len() > 63 {
             return Err(Box::new(Problem::refused(
@@ -153,9 +155,9 @@ impl Object {
                 "the object has no usable name",
             )));
         }
-        let labels = value.pointer("/metadata/labels").and_then(Value::as_object).map(labels_of).unwrap_or_default();
-        let config_annotation = value
-            .pointer("/metadata/annotations")
+        let labels = metadata.get("labels").and_then(Value::as_object).map(labels_of).unwrap_or_default();
+        let config_annotation = metadata
+            .get("annotations")
             .and_then(|annotations| annotations.get("getambassador.io/config"))
             .and_then(Value::as_str)
             .map(Arc::from);
@@ -174,9 +176,9 @@ impl Object {
         let fingerprint = fingerprint(value);
         Ok(Some(Object {
             key,
-            generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
-            created: text("/metadata/creationTimestamp").map(parse_time).unwrap_or(0),
-            uid: text("/metadata/uid").unwrap_or_default().into(),
+            generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or(0),
+            created: about("creationTimestamp").map(parse_time).unwrap_or(0),
+            uid: about("uid").unwrap_or_default().into(),
             labels: Arc::new(labels),
             config_annotation,
             ambassador_id: ambassador_id(spec),
@@ -235,27 +237,19 @@ fn ambassador_id(spec: &Value) -> Option<Vec<Arc<str>>> {
 
 /// Only what the gateway reads counts: status, resource version, managed fields and foreign annotations do not.
 fn fingerprint(value: &Value) -> u64 {
-    let mut text = String::new();
-    for part in [
-        "/apiVersion",
-        "/spec",
-        "/data",
-        "/stringData",
-        "/type",
-        "/metadata/labels",
-        "/ports",
-        "/endpoints",
-        "/addressType",
-    ] {
-        text.push_str(part);
-        if let Some(found) = value.pointer(part) {
-            text.push_str(&found.to_string());
-        }
+    const PARTS: [&str; 8] = ["apiVersion", "spec", "data", "stringData", "type", "ports", "endpoints", "addressType"];
+    let metadata = value.get("metadata");
+    let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
+    let parts = PARTS.into_iter().map(|name| (name, value.get(name)));
+    let labels = ("labels", metadata.and_then(|metadata| metadata.get("labels")));
+    let config = ("config", annotations.and_then(|annotations| annotations.get("getambassador.io/config")));
+    let mut text = Vec::new();
+    for (name, part) in parts.chain([labels, config]) {
+        text.extend_from_slice(name.as_bytes());
+        // Writing JSON into memory does not fail.
+        let _ = part.map(|part| serde_json::to_writer(&mut text, part));
     }
-    if let Some(found) = value.pointer("/metadata/annotations/getambassador.io~1config") {
-        text.push_str(&found.to_string());
-    }
-    xxh3_64(text.as_bytes())
+    xxh3_64(&text)
 }
 
 pub(crate) fn labels_of(map: &serde_json::Map<String, Value>) -> Labels {

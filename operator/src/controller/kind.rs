@@ -89,8 +89,12 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Target for Typed<K> {
             memory: Mutex::default(),
         });
         let (probing, looking) = (reconciler.clone(), reconciler.clone());
-        // Most keys are echoes of what was written. To see that costs less than to schedule a reconciliation.
-        let due = self.dirty.clone().stream().filter(move |key| std::future::ready(looking.is_due(key)));
+        // To see that nothing has to be done costs less than to schedule a reconciliation.
+        let gate = reconciler.clone();
+        let guarded = self.dirty.clone().guard(Arc::new(move |view| gate.is_due(view)));
+        let is_due =
+            move |key: &ObjectRef<StatusView<K>>| looking.store.get(key).is_some_and(|view| looking.is_due(&view));
+        let due = self.dirty.clone().stream().filter(move |key| std::future::ready(is_due(key)));
         // No objects come this way, only keys: errors of a watch would hold up every trigger.
         let controller = Controller::for_stream(stream::pending(), self.store.clone())
             .reconcile_on(due)
@@ -103,6 +107,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Target for Typed<K> {
         // An error here is that of a failed write, which is told where it happens, or an object that is gone.
         let running = running.for_each(|_| std::future::ready(()));
         Box::pin(async move {
+            let _guarded = guarded;
             tokio::select! {
                 () = running => {}
                 () = probing.probe() => {}
@@ -149,9 +154,8 @@ struct Memory {
 impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
     /// Whether the controller has to see the object. While a kind keeps less than everything, each object may be the one
     /// that finds out, so all of them have to be seen.
-    fn is_due(&self, key: &ObjectRef<StatusView<K>>) -> bool {
-        let Some(view) = self.store.get(key) else { return false };
-        let is_due = self.memory().shape.is_some() || self.look(&view) != Due::Nothing;
+    fn is_due(&self, view: &StatusView<K>) -> bool {
+        let is_due = self.memory().shape.is_some() || self.look(view) != Due::Nothing;
         if !is_due {
             self.shared.metrics.status_checked();
         }

@@ -51,9 +51,8 @@ fn verdict(name: &str, generation: i64) -> Verdict {
 
 fn seen(feed: &Mutex<Writer<StatusView<Mapping>>>, dirty: &Dirty<Mapping>, object: &Value) {
     let view: StatusView<Mapping> = serde_json::from_value(object.clone()).unwrap();
-    let key = ObjectRef::from_obj(&view);
-    feed.lock().unwrap().apply_watcher_event(&Event::Apply(view));
-    dirty.mark([key]);
+    feed.lock().unwrap().apply_watcher_event(&Event::Apply(view.clone()));
+    dirty.changed(&view);
 }
 
 impl Scene {

@@ -42,6 +42,7 @@ pub async fn connect(to: SocketAddr, bundle: &[u8], name: &str, http2: bool, clo
             .with_no_client_auth();
     config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
 }
 

@@ -14,36 +14,53 @@ const SHARES: usize = 1024;
 /// Slots by key. The key is stored once, in its slot.
 struct Keys<K> {
     hasher: RandomState,
-    slots: HashTable<u32>,
+    slots: HashTable<Slot>,
     /// Key and node of each slot; `None` for a free one.
     names: Vec<Option<(K, NodeId)>>,
     free: Vec<u32>,
 }
 
+/// A slot with the hash of its key: while a table grows, the keys themselves, which are anywhere in memory, stay
+/// unread.
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u32,
+    number: u32,
+}
+
+impl Slot {
+    /// A hash table looks at both ends of 64 bits.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+}
+
 impl<K: Clone + Eq + Hash> Keys<K> {
+    fn hash(&self, key: &K) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
+
     fn find(&self, key: &K) -> Option<(u32, NodeId)> {
-        let same = |slot: &u32| matches!(self.names.get(*slot as usize), Some(Some((name, _))) if name == key);
-        let slot = *self.slots.find(self.hasher.hash_one(key), same)?;
+        let hash = self.hash(key);
+        let is_named = |slot: u32| matches!(self.names.get(slot as usize), Some(Some((name, _))) if name == key);
+        let same = |slot: &Slot| slot.hash == hash && is_named(slot.number);
+        let slot = self.slots.find(Slot::spread(hash), same)?.number;
         self.names.get(slot as usize)?.as_ref().map(|(_, node)| (slot, *node))
     }
 
-    fn add(&mut self, key: &K, slot: u32, node: NodeId) {
+    fn add(&mut self, key: &K, number: u32, node: NodeId) {
         let name = Some((key.clone(), node));
-        match self.names.get_mut(slot as usize) {
+        match self.names.get_mut(number as usize) {
             Some(place) => *place = name,
             None => self.names.push(name),
         }
-        let Self { hasher, slots, names, .. } = self;
-        let hash_of = |slot: &u32| match names.get(*slot as usize) {
-            Some(Some((name, _))) => hasher.hash_one(name),
-            _ => 0,
-        };
-        slots.insert_unique(hasher.hash_one(key), slot, hash_of);
+        let hash = self.hash(key);
+        self.slots.insert_unique(Slot::spread(hash), Slot { hash, number }, |slot| Slot::spread(slot.hash));
     }
 
     fn remove(&mut self, slot: u32) -> Option<NodeId> {
         let (key, node) = self.names.get_mut(slot as usize)?.take()?;
-        if let Ok(found) = self.slots.find_entry(self.hasher.hash_one(&key), |other| *other == slot) {
+        if let Ok(found) = self.slots.find_entry(Slot::spread(self.hash(&key)), |other| other.number == slot) {
             found.remove();
         }
         self.free.push(slot);

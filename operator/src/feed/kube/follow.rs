@@ -28,24 +28,20 @@ impl<K: Resource<DynamicType = ()> + 'static> Followed<K> {
 
 impl<K: Resource<DynamicType = ()> + 'static> Follow<Wire<K, Custom>> for Followed<K> {
     fn event(&mut self, event: &Event<Wire<K, Custom>>) {
-        let (event, key) = match event {
-            Event::Init => (Event::Init, None),
-            Event::InitApply(wire) => (Event::InitApply(wire.view()), None),
-            Event::InitDone => (Event::InitDone, None),
-            Event::Apply(wire) => {
-                let view = wire.view();
-                let key = ObjectRef::from_obj(&view);
-                (Event::Apply(view), Some(key))
-            }
+        let event = match event {
+            Event::Init => Event::Init,
+            Event::InitApply(wire) => Event::InitApply(wire.view()),
+            Event::InitDone => Event::InitDone,
+            Event::Apply(wire) => Event::Apply(wire.view()),
             // A controller has nothing to do for what is gone.
-            Event::Delete(wire) => (Event::Delete(wire.view()), None),
+            Event::Delete(wire) => Event::Delete(wire.view()),
         };
         self.store.apply_watcher_event(&event);
-        match key {
-            Some(key) => self.dirty.mark([key]),
+        match event {
+            Event::Apply(view) => self.dirty.changed(&view),
             // A verdict that came while the listing was under way found the old store.
-            None if matches!(event, Event::InitDone) => self.mark_all(),
-            None => {}
+            Event::InitDone => self.mark_all(),
+            _ => {}
         }
     }
 
