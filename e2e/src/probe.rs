@@ -15,6 +15,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,8 +48,21 @@ struct Used {
     peak: u64,
 }
 
-/// Measures `nuncio` in the cluster around this process; returns a table.
+/// Measures `nuncio` in the cluster around this process; returns a table, or the gateway's last words with the error.
 pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path) -> Result<String> {
+    let mut words = tempfile::tempfile()?;
+    let outcome = measure_with(size, nuncio, envoy, &words).await;
+    if outcome.is_err() {
+        let mut text = String::new();
+        words.rewind()?;
+        words.read_to_string(&mut text)?;
+        let last: Vec<&str> = text.lines().rev().filter(|line| !line.contains("ACCESS")).take(20).collect();
+        last.iter().rev().for_each(|line| eprintln!("{line}"));
+    }
+    outcome
+}
+
+async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) -> Result<String> {
     let mut config = Config::infer().await?;
     config.default_retry = true;
     let client = Client::try_from(config)?;
@@ -57,7 +72,8 @@ pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path) -> Result<String>
 
     let mut command = Command::new(nuncio);
     command.args(["entrypoint", "--diag", "127.0.0.1:8877"]).env("NUNCIO_ENVOY", envoy);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // Envoy's access log would bury the table.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(words.try_clone()?);
     let started = Instant::now();
     let mut gateway = Guard::start("nuncio", &mut command)?;
     let control = until("the control plane", async || process(gateway.pid(), "control-plane")).await?;
