@@ -170,7 +170,7 @@ impl Compiler {
             batch.retain.insert(key);
         }
         for (key, old) in pass!(self, batch, parsed, parsed::row) {
-            index::parsed(&mut self.db, &key, old);
+            index::parsed(&mut self.db, batch, &key, old);
             batch.retain.insert(key);
         }
         pass!(self, batch, settings, settings::row);

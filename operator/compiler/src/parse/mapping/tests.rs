@@ -217,17 +217,31 @@ fn what_is_wrong_with_policies_is_named() {
                 &[
                     "Degraded spec.error_response_overrides[0].on_status_code InvalidValue",
                     "Degraded spec.error_response_overrides[0].body ConflictingFields",
-                    "Degraded spec.error_response_overrides NotSupported",
+                ],
+            ),
+            (
+                json!({"error_response_overrides": [
+                    {"on_status_code": 404, "body": {"text_format": "%NO_SUCH%"}},
+                    {"on_status_code": 404, "body": {"json_format": {"a": "50%"}}},
+                    {"on_status_code": 404, "body": {"text_format_source": {"filename": "etc/issue"}}},
+                    {"on_status_code": 404, "body": {"text_format_source": {}}},
+                    {"on_status_code": 404, "body": {"text_format": "fine", "content_type": "a\nb"}},
+                    {"on_status_code": 404, "body": {"text_format": "again"}},
+                    {"on_status_code": 600, "body": {"text_format": ""}},
+                ]}),
+                &[
+                    "Degraded spec.error_response_overrides[0].body.text_format InvalidFormat",
+                    "Degraded spec.error_response_overrides[1].body.json_format.a InvalidFormat",
+                    "Degraded spec.error_response_overrides[2].body.text_format_source.filename InvalidValue",
+                    "Degraded spec.error_response_overrides[3].body.text_format_source.filename InvalidValue",
+                    "Degraded spec.error_response_overrides[4].body.content_type InvalidValue",
+                    "Notice spec.error_response_overrides[5].on_status_code NoEffect",
+                    "Degraded spec.error_response_overrides[6].on_status_code InvalidValue",
                 ],
             ),
             (
                 json!({"bypass_error_response_overrides": true, "envoy_override": {}, "modules": [], "docs": {}}),
-                &[
-                    "Notice spec.bypass_error_response_overrides NoEffect",
-                    "Notice spec.envoy_override NoEffect",
-                    "Notice spec.modules NoEffect",
-                    "Notice spec.docs NoEffect",
-                ],
+                &["Notice spec.envoy_override NoEffect", "Notice spec.modules NoEffect", "Notice spec.docs NoEffect"],
             ),
             (json!({"shadow": true}), &[]),
         ],
