@@ -42,6 +42,7 @@ pub fn of_mapping(list: &[ErrorResponseOverride], report: &mut Report) -> Arc<[P
     for (index, spec) in list.iter().enumerate().take(limits::ERROR_RULES) {
         rule(&format!("{FIELD}[{index}]"), index, spec, &mut found, report);
     }
+    limited(FIELD, &found, report);
     found.into()
 }
 
@@ -67,7 +68,17 @@ pub fn of_module(config: &mut Config) -> Arc<[ParsedErrorRule]> {
             }
         }
     }
+    limited(&field, &found, config.report);
     found.into()
+}
+
+/// Who comes from upstream's 3.10 hears what is different; who comes from 4 hears that the field is not ignored any more.
+fn limited(field: &str, found: &[ParsedErrorRule], report: &mut Report) {
+    if !found.is_empty() {
+        let detail = "an answer with another body keeps only the headers that clients act upon; Emissary-ingress 4 \
+                      ignores this field";
+        report.note(field, ProblemKind::Limited, detail);
+    }
 }
 
 fn too_many(field: &str, count: usize, report: &mut Report) {

@@ -237,6 +237,7 @@ fn what_is_wrong_with_policies_is_named() {
                     "Degraded spec.error_response_overrides[4].body.content_type InvalidValue",
                     "Notice spec.error_response_overrides[5].on_status_code NoEffect",
                     "Degraded spec.error_response_overrides[6].on_status_code InvalidValue",
+                    "Notice spec.error_response_overrides Limited",
                 ],
             ),
             (

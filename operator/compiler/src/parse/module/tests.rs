@@ -187,6 +187,7 @@ fn what_is_not_rendered_is_said() {
                 "Degraded spec.config.error_response_overrides[1].on_status_code Malformed",
                 "Degraded spec.config.error_response_overrides[2].body.json_format.a Malformed",
                 "Degraded spec.config.error_response_overrides[3].on_status_code Malformed",
+                "Notice spec.config.error_response_overrides Limited",
             ],
         ),
         (
