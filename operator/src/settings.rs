@@ -51,6 +51,7 @@ impl Environment {
             bind_address: text("AMBASSADOR_ENVOY_BIND_ADDRESS", defaults.bind_address),
             loose_selectors: self.is_true("DISABLE_STRICT_LABEL_SELECTORS"),
             redirect_every_path: !self.is_false("NUNCIO_REDIRECT_EVERY_PATH"),
+            error_body_folder: self.get("NUNCIO_ERROR_BODY_FOLDER").map(Arc::from),
             endpoint_slices: false,
             unchecked: self.is_true("NUNCIO_TEST_UNCHECKED"),
         }

@@ -7,6 +7,7 @@
     reason = "tests state what they expect"
 )]
 
+mod error_responses;
 mod paths;
 mod serve;
 mod tls;

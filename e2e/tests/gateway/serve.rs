@@ -24,6 +24,11 @@ pub struct Gateway {
 impl Gateway {
     /// Starts over these objects and waits until all is live. `None`, and a line that says so, without an Envoy.
     pub fn start(objects: &[Value]) -> Option<Self> {
+        Self::start_with(objects, &[])
+    }
+
+    /// The same with these variables.
+    pub fn start_with(objects: &[Value], variables: &[(&str, &Path)]) -> Option<Self> {
         let Some(envoy) = e2e::envoy::binary() else {
             assert!(std::env::var_os("CI").is_none(), "no Envoy: `make envoy` installs it");
             std::io::stderr().write_all(b"skipped: no Envoy; `make envoy` installs it\n").unwrap();
@@ -38,6 +43,7 @@ impl Gateway {
         let mut command = Command::new(nuncio);
         command.arg("serve").args(["--diag", "none", "--concurrency", "1"]).arg(folder.path());
         command.env("NUNCIO_ENVOY", envoy).env("AMBASSADOR_ENVOY_BIND_ADDRESS", "127.0.0.1").stderr(Stdio::null());
+        command.envs(variables.iter().copied());
         let mut guard = Guard::start_piped("nuncio", &mut command).unwrap();
         let output = BufReader::new(guard.child().stdout.take().unwrap());
         let (sender, lines) = channel();

@@ -177,7 +177,7 @@ impl Compiler {
             batch.retain.push(key);
         }
         for (key, old) in pass!(self, batch, parsed, parsed::row) {
-            index::parsed(&mut self.db, &key, old);
+            index::parsed(&mut self.db, batch, &key, old);
             batch.retain.push(key);
         }
         pass!(self, batch, settings, settings::row);

@@ -48,6 +48,15 @@ pub enum ClassTerm {
     Named(Option<Selector>, Arc<str>),
 }
 
+/// Who needs a Secret or file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WantedBy {
+    /// An SDS resource.
+    Sds(SdsKey),
+    /// The rules of an object for bodies of error answers.
+    Errors(ObjectKey),
+}
+
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $row:ty,)*) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "numbers of tables, in the order of stages")]
@@ -216,8 +225,8 @@ tables! {
     sds_users: SdsKey => Set<ObjectKey>,
     /// SDS resources.
     sds: SdsKey => Arc<SdsRow>,
-    /// Index: SDS resources that need a Secret or file.
-    wanted: WantedName => Set<SdsKey>,
+    /// Index: who needs a Secret or file.
+    wanted: WantedName => Set<WantedBy>,
     /// Index: findings that a row has about other objects, by object; with the row's id.
     group_problems: ObjectKey => Set<(Arc<str>, ir::Problem)>,
     /// Judgements.

@@ -1,10 +1,10 @@
 //! What a changed row moves in the indexes, and which later rows it brings into being.
 
+use crate::change::WantedName;
 use crate::compiler::Batch;
-use crate::db::{Db, is_listed};
+use crate::db::{Db, WantedBy, is_listed};
 use crate::parse::{HostCondition, Parsed};
 use crate::stage::attach::{self, Attached, ChainId, ChainKey, DomainKey};
-use crate::stage::endpoint;
 use crate::stage::group::GroupRow;
 use crate::stage::host::HostRow;
 use crate::stage::list::ListState;
@@ -15,6 +15,7 @@ use crate::stage::source::Declared;
 use crate::stage::tcp::{TcpBind, TcpGroupRow, TcpRule, made_listener};
 use crate::stage::tls::{ContextRow, SdsKey};
 use crate::stage::upstream::Upstream;
+use crate::stage::{endpoint, error_response};
 use ir::{Cluster, Discovery, GlobShape, Kind, ListId, ObjectKey, RouteTable, VirtualHostBody};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +34,15 @@ pub(crate) fn declared(db: &mut Db, bearer: &ObjectKey, old: Option<Arc<Declared
     db.verdicts.mark(&db.graph, bearer);
 }
 
-pub(crate) fn parsed(db: &mut Db, key: &ObjectKey, old: Option<Arc<ParsedRow>>) {
+pub(crate) fn parsed(db: &mut Db, batch: &mut Batch, key: &ObjectKey, old: Option<Arc<ParsedRow>>) {
     let new = db.parsed.peek(key).cloned();
+    let files = |row: &Option<Arc<ParsedRow>>| {
+        error_response::files(&db.options, row.as_ref().and_then(|row| row.value.as_ref()))
+    };
+    let (before, after) = (files(&old), files(&new));
+    for name in before.symmetric_difference(&after) {
+        want(db, batch, name.clone(), WantedBy::Errors(key.clone()), after.contains(name));
+    }
     let graph = &db.graph;
     if is_listed(key.kind) {
         match (&old, &new) {
@@ -97,29 +105,33 @@ pub(crate) fn host(db: &mut Db, batch: &mut Batch, key: &ObjectKey, old: Option<
 
 /// Keeps track of who names which SDS resource, and of the Secrets and files behind them.
 fn name_sds(db: &mut Db, batch: &mut Batch, owner: &ObjectKey, old: BTreeSet<SdsKey>, new: BTreeSet<SdsKey>) {
-    let graph = &db.graph;
     for key in old.difference(&new) {
-        db.sds_users.remove(graph, key, owner);
+        db.sds_users.remove(&db.graph, key, owner);
     }
     for key in new.difference(&old) {
-        db.sds_users.insert(graph, key, owner.clone());
+        db.sds_users.insert(&db.graph, key, owner.clone());
     }
     for key in old.symmetric_difference(&new) {
-        db.sds.mark(graph, key);
+        db.sds.mark(&db.graph, key);
         let used = db.sds_users.peek(key).is_some();
         for name in key.wanted() {
-            let before = db.wanted.peek(&name).is_some();
-            if used {
-                db.wanted.insert(graph, &name, key.clone());
-            } else {
-                db.wanted.remove(graph, &name, key);
-            }
-            let after = db.wanted.peek(&name).is_some();
-            // Wanted again within the batch in which it was dropped: nothing changed for the feeds.
-            if before != after && batch.wanted.remove(&name).is_none() {
-                batch.wanted.insert(name, after);
-            }
+            want(db, batch, name, WantedBy::Sds(key.clone()), used);
         }
+    }
+}
+
+/// Begins or ceases to want a Secret or file.
+fn want(db: &mut Db, batch: &mut Batch, name: WantedName, by: WantedBy, wanted: bool) {
+    let before = db.wanted.peek(&name).is_some();
+    if wanted {
+        db.wanted.insert(&db.graph, &name, by);
+    } else {
+        db.wanted.remove(&db.graph, &name, &by);
+    }
+    let after = db.wanted.peek(&name).is_some();
+    // Wanted again within the batch in which it was dropped: nothing changed for the feeds.
+    if before != after && batch.wanted.remove(&name).is_none() {
+        batch.wanted.insert(name, after);
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Options {
     /// A Host whose insecure action is Redirect does so for every path; otherwise, as upstream has it, for those that a
     /// Mapping takes, and the others are 404.
     pub redirect_every_path: bool,
+    /// `NUNCIO_ERROR_BODY_FOLDER`: the only folder whose files may become bodies of error answers
+    /// (`text_format_source`). `None`: no file may.
+    pub error_body_folder: Option<Arc<str>>,
     /// Every EndpointSlice in reach is fed in, so that a Service without any has no endpoints. Otherwise nothing is known
     /// about such a Service.
     pub endpoint_slices: bool,
@@ -37,6 +40,7 @@ impl Default for Options {
             bind_address: "0.0.0.0".into(),
             loose_selectors: false,
             redirect_every_path: true,
+            error_body_folder: None,
             endpoint_slices: false,
             unchecked: false,
         }

@@ -5,6 +5,7 @@
 mod cluster;
 mod config;
 mod dev_portal;
+mod error_response;
 mod host;
 mod listener;
 mod mapping;
@@ -19,6 +20,7 @@ mod tests;
 mod tls_context;
 
 pub use crate::check::limits::Limits;
+pub use error_response::{ParsedErrorBody, ParsedErrorRule, judge as error_text};
 
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
@@ -272,6 +274,10 @@ pub struct ParsedPolicies {
     pub upgrades: Option<Arc<[Arc<str>]>>,
     /// `health_checks`
     pub health_checks: Arc<[HealthCheck]>,
+    /// `error_response_overrides`
+    pub errors: Arc<[ParsedErrorRule]>,
+    /// `bypass_error_response_overrides`
+    pub bypass_errors: bool,
 }
 
 impl ParsedMapping {
@@ -530,6 +536,8 @@ pub struct RouteDefaults {
     pub retry: Option<Arc<RetryPolicy>>,
     /// `cors`
     pub cors: Option<Arc<CorsPolicy>>,
+    /// Whether the Module has `error_response_overrides`, so that a Mapping with its own has something to put aside.
+    pub has_errors: bool,
     /// A guard of the Module that cannot be enforced (`ip_allow`, `ip_deny`, invalid or not available): every request
     /// is refused. The text names the field.
     pub closed: Option<Arc<str>>,
@@ -589,6 +597,8 @@ pub struct HttpDefaults {
     pub buffer_limit_bytes: Option<u32>,
     /// `envoy_log_path`, `envoy_log_type`, `envoy_log_format`
     pub access_log: AccessLog,
+    /// `error_response_overrides`
+    pub errors: Arc<[ParsedErrorRule]>,
 }
 
 /// Slice: what TLS takes from the Module.

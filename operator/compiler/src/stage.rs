@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod endpoint;
+pub mod error_response;
 pub mod group;
 pub mod host;
 pub mod list;

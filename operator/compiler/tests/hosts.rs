@@ -156,3 +156,35 @@ fn blocks_of_the_tls_module_are_contexts() {
     assert!(!verdict(&compiler, Kind::Mapping, "m").resolved);
     assert!(verdict(&compiler, Kind::Mapping, "n").resolved);
 }
+
+/// Old installations have the Module in the annotation of a Service, which counts as much.
+#[test]
+fn a_tls_module_may_stand_in_an_annotation() {
+    let annotated = |config: Value| {
+        let mut bearer = service("bearer", Some("10.0.0.2"));
+        let module =
+            json!({ "apiVersion": "getambassador.io/v3alpha1", "kind": "Module", "name": "tls", "config": config });
+        bearer["metadata"]["annotations"] = json!({ "getambassador.io/config": module.to_string() });
+        bearer
+    };
+    let block = |sni: &str| json!({ "upstream": { "secret": "client", "sni": sni } });
+    let (mut compiler, _) = compile(&[
+        annotated(block("annotated.example")),
+        listener("l", 8080, "HTTP", "XFP"),
+        host("h", json!({ "hostname": "*", "requestPolicy": { "insecure": { "action": "Route" } } })),
+        service("backend", Some("10.0.0.1")),
+        mapping("m", json!({ "tls": "upstream" })),
+    ]);
+    let sni = |compiler: &Compiler| {
+        let cluster = &Mirror::of(compiler).clusters["cluster_backend_otls_upstream_default"];
+        cluster.tls.as_ref().and_then(|tls| tls.sni.clone()).expect("an SNI").to_string()
+    };
+    assert_eq!(sni(&compiler), "annotated.example");
+    let resource = custom("Module", "tls", json!({ "config": block("resource.example") }));
+    compiler.apply(vec![put(&resource)]);
+    assert_eq!(sni(&compiler), "resource.example", "a resource goes first");
+    compiler.apply(vec![Change::Gone(object(&resource).key.clone()), put(&annotated(block("edited.example")))]);
+    assert_eq!(sni(&compiler), "edited.example");
+    compiler.apply(vec![put(&annotated(json!({})))]);
+    assert!(!verdict(&compiler, Kind::Mapping, "m").resolved);
+}

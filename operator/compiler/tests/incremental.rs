@@ -60,6 +60,8 @@ fn mappings() -> impl Strategy<Value = Value> {
         json!({ "shadow": true }),
         json!({ "retry_policy": { "retry_on": "5xx" }, "allow_upgrade": ["websocket"] }),
         json!({ "cors": { "origins": ["*"] }, "weight": 10 }),
+        json!({ "error_response_overrides": [{ "on_status_code": 404, "body": { "json_format": { "a": "b" } } }] }),
+        json!({ "bypass_error_response_overrides": true }),
         json!({ "regex_rewrite": { "pattern": "a", "substitution": "b" } }),
         json!({ "resolver": "endpoint", "health_checks": [{ "health_check": { "http": { "path": "/" } } }] }),
     ]);
@@ -170,11 +172,13 @@ fn others() -> impl Strategy<Value = Value> {
         json!({ "diagnostics": { "enabled": false } }),
         json!({ "retry_policy": { "retry_on": "gateway-error" }, "cors": { "origins": ["https://a"] } }),
         json!({ "load_balancer": { "policy": "ring_hash", "header": "x" } }),
+        json!({ "error_response_overrides": [{ "on_status_code": 404, "body": { "text_format": "none" } }] }),
     ]);
     let certificate = select(vec!["", "bm90IGEgY2VydGlmaWNhdGU="]);
     let annotation = select(vec![
         "---\napiVersion: getambassador.io/v3alpha1\nkind: Mapping\nname: m0\nhostname: a.example\nprefix: /a/\nservice: s0\n",
         "---\napiVersion: getambassador.io/v3alpha1\nkind: Host\nname: h9\nhostname: annotated.example\n",
+        "---\napiVersion: getambassador.io/v3alpha1\nkind: Module\nname: tls\nconfig: {context: {secret: cert0}}\n",
         "{ not yaml",
     ]);
     prop_oneof![

@@ -1,6 +1,6 @@
 //! Where requests come in.
 
-use crate::{ClusterName, SecretName, TlsVersion};
+use crate::{ClusterName, ErrorRule, SecretName, TlsVersion};
 use std::sync::Arc;
 
 /// Address, port and transport: what can be bound once.
@@ -83,6 +83,8 @@ pub struct HttpSettings {
     pub client_certificate: ClientCertificateHeader,
     /// Where access logs go and in which form.
     pub access_log: AccessLog,
+    /// Other bodies for answers with an error status, where a route has no say; the first rule for a status counts.
+    pub errors: Arc<[ErrorRule]>,
 }
 
 /// What becomes of `x-forwarded-client-cert`.

@@ -18,6 +18,10 @@ pub struct ForwardOptions {
     pub upgrades: Arc<[Arc<str>]>,
     /// Where copies of requests go.
     pub mirror: Option<Mirror>,
+    /// Other bodies for answers with an error status; the first rule for a status counts.
+    pub errors: Option<Arc<[ErrorRule]>>,
+    /// The rules of the connection manager, [`crate::HttpSettings::errors`], do not apply.
+    pub without_default_errors: bool,
 }
 
 impl ForwardOptions {
@@ -80,4 +84,24 @@ pub struct Mirror {
     pub cluster: ClusterName,
     /// Share of the requests in percent.
     pub percent: u32,
+}
+
+/// Another body for answers with one status, whoever gave them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorRule {
+    /// The HTTP status, 400 to 599, which stays.
+    pub status: u16,
+    /// The body.
+    pub body: ErrorBody,
+    /// `content-type`; `None`: that of the form of the body.
+    pub content_type: Option<Arc<str>>,
+}
+
+/// The body of an error answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorBody {
+    /// Envoy format string, already judged valid; an empty one is an empty body.
+    Text(Arc<str>),
+    /// A JSON object: names, sorted, with the Envoy format strings of their values, already judged valid.
+    Json(Arc<[(Arc<str>, Arc<str>)]>),
 }

@@ -43,6 +43,7 @@ problem_kinds! {
     UnsupportedVersion "The API version is not read here.",
     NotSupported "The field or kind is understood but not available; traffic that it guards is refused.",
     Deprecated "The field works, but has a replacement.",
+    Limited "The field works within limits, which the message names.",
     NoEffect "The field is accepted and has no effect.",
     ConflictingFields "Two fields of the object exclude each other.",
     Conflict "An older object already claims the same port, host name, or route.",

@@ -58,7 +58,7 @@ pub(crate) fn file(log: &AccessLog) -> AccessLogMessage {
 }
 
 /// An encoded `Struct` with its entries ordered by key; anything but an object gives an empty one.
-fn structure(json: &Json) -> Vec<u8> {
+pub(crate) fn structure(json: &Json) -> Vec<u8> {
     let mut out = Vec::new();
     let mut entries: Vec<_> = json.as_object().into_iter().flatten().collect();
     entries.sort_by_key(|(key, _)| *key);

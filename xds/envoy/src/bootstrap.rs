@@ -99,10 +99,21 @@ pub fn dynamic_bootstrap(options: &BootstrapOptions, control_plane: &std::path::
 }
 
 /// Arguments for Envoy that go with these bootstraps: how long closing connections are drained, immediately from the
-/// start rather than with growing probability, and how much is logged.
+/// start rather than with growing probability, and how much is logged. Envoy would warn about every use of messages whose
+/// form may still change, once a route and update; which of them are used is decision 50.
 pub fn arguments(drain: Duration) -> Vec<String> {
     let drain = drain.as_secs().to_string();
-    ["--drain-time-s", &drain, "--drain-strategy", "immediate", "--disable-hot-restart"].map(str::to_string).to_vec()
+    [
+        "--drain-time-s",
+        &drain,
+        "--drain-strategy",
+        "immediate",
+        "--disable-hot-restart",
+        "--component-log-level",
+        "misc:error",
+    ]
+    .map(str::to_string)
+    .to_vec()
 }
 
 fn common(options: &BootstrapOptions) -> Value {

@@ -5,6 +5,7 @@
 //! table, list   route tables spliced from lists, lists from buckets
 //! route         a route group as encoded routes
 //! listener      listeners spliced from chains; http, access_log: what is in a chain
+//! policy, error_response   what few routes have
 //! cluster, endpoint, secret
 //! fragments     which route groups a version of a table is made of
 //! wire          the protobuf wire format, as far as splicing needs it
@@ -17,6 +18,7 @@ pub mod bootstrap;
 mod cluster;
 pub mod dump;
 mod endpoint;
+mod error_response;
 mod fragments;
 mod health_check;
 mod http;

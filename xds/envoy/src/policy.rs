@@ -1,16 +1,16 @@
 //! What few routes have: retries, CORS, hash policies, copies of requests, upgrades.
 
-use crate::proto::{bool_value, duration_ms, u32_value};
+use crate::error_response;
+use crate::proto::{any, bool_value, duration_ms, u32_value};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy as CorsMessage;
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::google::protobuf::Any;
-use envoy_types::util::pack_any;
 use ir::{CorsPolicy, ForwardOptions, HashOn, Mirror, RetryPolicy};
 use route::route_action::{HashPolicy, RequestMirrorPolicy, UpgradeConfig, hash_policy};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The name of the CORS filter, in the chain and as the key of a route's settings.
 pub(crate) const CORS: &str = "envoy.filters.http.cors";
@@ -28,10 +28,18 @@ pub(crate) fn set(options: &ForwardOptions, out: &mut route::RouteAction) {
         upgrades.map(|name| UpgradeConfig { upgrade_type: name.to_string(), ..Default::default() }).collect();
 }
 
-/// The settings of a route for HTTP filters, by filter. At most one, so the encoding of the map is canonical.
-pub(crate) fn per_filter(options: Option<&ForwardOptions>) -> HashMap<String, Any> {
-    let policy = options.and_then(|options| options.cors.as_deref());
-    policy.map(|policy| (CORS.to_owned(), pack_any(cors(policy)))).into_iter().collect()
+/// The settings of a route for HTTP filters, ordered by filter.
+pub(crate) fn per_filter(options: &ForwardOptions) -> BTreeMap<&'static str, Any> {
+    let mut found = BTreeMap::new();
+    found.extend(options.cors.as_deref().map(|policy| (CORS, any(&cors(policy)))));
+    if let Some(rules) = options.errors.as_deref() {
+        found.insert(error_response::OF_ROUTE, error_response::custom_response(rules));
+        found.insert(error_response::REMEMBER, error_response::remember());
+    }
+    if options.without_default_errors {
+        found.insert(error_response::OF_MODULE, error_response::switched_off());
+    }
+    found
 }
 
 fn retry(policy: &RetryPolicy) -> route::RetryPolicy {

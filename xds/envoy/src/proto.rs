@@ -3,8 +3,9 @@
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
-use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
+use envoy_types::pb::google::protobuf::{Any, BoolValue, Duration, UInt32Value};
 use ir::{SecretName, TextMatch, TlsVersion};
+use prost::{Message, Name};
 use std::sync::Arc;
 
 /// Seconds after which Envoy stops waiting for endpoints. The server answers every name at once, so this only bounds
@@ -62,6 +63,11 @@ pub(crate) fn address(host: &str, port: u16, udp: bool) -> core::Address {
             ..Default::default()
         })),
     }
+}
+
+/// A message with its type.
+pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
 }
 
 /// "By the stream you already have."

@@ -3,6 +3,7 @@
 //! A group is encoded at most once per [`Form`]: the same group may stand in many lists, buckets and tables, and
 //! all of them share its bytes.
 
+use crate::error_response;
 use crate::policy;
 use crate::proto::{bool_value, duration_ms, regex, string_matcher};
 use crate::wire;
@@ -12,16 +13,24 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
+use envoy_types::pb::google::protobuf::Any;
 use ir::{
     Action, Forward, HeaderEdits, HeaderValue, HostRewrite, ImpliedAuthority, NamedMatch, PathMatch, PathRewrite,
     ProtoVariant, Redirect, RedirectPath, RegexRewrite, RouteGroup, RouteMatch, TextMatch,
 };
+use prost::Message;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Field number of a route in a `RouteList`, the form in which encoded groups are kept.
 pub(crate) const ROUTE_IN_LIST: u8 = 1;
 /// Field number of a route in a `VirtualHost`.
 pub(crate) const ROUTE_IN_HOST: u8 = 3;
+
+/// Field of a `Route`, and those of its map's entries.
+const TYPED_PER_FILTER_CONFIG: u32 = 13;
+const ENTRY_KEY: u32 = 1;
+const ENTRY_VALUE: u32 = 2;
 
 /// The header that says how the client reached the first proxy.
 pub(crate) const FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -137,16 +146,25 @@ impl GroupCache {
 
 fn encode(group: &Arc<RouteGroup>, form: Form) -> Arc<EncodedGroup> {
     let mut bytes = Vec::with_capacity(128 * group.routes.len());
-    for route in routes(group, form) {
-        wire::put_message(&mut bytes, ROUTE_IN_LIST.into(), &route);
+    for (route, settings) in routes(group, form) {
+        // Maps of messages come out in any order, so this one is written by hand.
+        let mut map = Vec::new();
+        for (filter, config) in settings {
+            let mut entry = wire::field(ENTRY_KEY, filter.as_bytes());
+            wire::put_message(&mut entry, ENTRY_VALUE, &config);
+            wire::put_field(&mut map, TYPED_PER_FILTER_CONFIG, &entry);
+        }
+        wire::put_header(&mut bytes, ROUTE_IN_LIST.into(), route.encoded_len() + map.len());
+        route.encode_raw(&mut bytes);
+        bytes.extend(map);
     }
     let hash = wire::hash(&bytes);
     Arc::new(EncodedGroup { group: group.clone(), bytes: bytes.into(), hash })
 }
 
-/// The routes of a group as messages, one per member that can take a request. A member with a share of zero never
+/// The routes of a group as messages, with their settings for filters apart, one per member that can take a request. A member with a share of zero never
 /// does; its requests go on to the next route with or without it, so it is left out.
-fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = route::Route> {
+fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = (route::Route, BTreeMap<&'static str, Any>)> {
     let conditions = conditions(&group.matches, form);
     let edits = edits(&group.headers);
     group.routes.iter().filter(|member| member.fraction > 0).map(move |member| {
@@ -165,12 +183,17 @@ fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = route::Route> 
             Action::Forward(to) if !form.redirects => to.options.as_deref(),
             Action::Forward(_) | Action::Redirect(_) | Action::Direct { .. } => None,
         };
-        route::Route {
+        let mut edits = edits.clone();
+        if options.is_some_and(|options| options.errors.is_some()) {
+            // Behind the user's own, as what is remembered of a header has those in it.
+            edits.response_headers_to_add.extend(error_response::kept());
+        }
+        let message = route::Route {
             r#match: Some(matches),
             action: Some(if form.redirects { https_redirect() } else { action(&member.action) }),
-            typed_per_filter_config: policy::per_filter(options),
-            ..edits.clone()
-        }
+            ..edits
+        };
+        (message, options.map(policy::per_filter).unwrap_or_default())
     })
 }
 

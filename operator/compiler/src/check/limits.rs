@@ -36,6 +36,10 @@ pub const SERVICE: usize = 1024;
 pub const FILE: usize = 4096;
 /// Bytes of an access log format.
 pub const LOG_FORMAT: usize = 64 * 1024;
+/// Bytes of the body of an error answer. It stands in every route table that has it.
+pub const ERROR_BODY: usize = 64 * 1024;
+/// Rules for bodies of error answers: one for each status.
+pub const ERROR_RULES: usize = 200;
 /// Bytes of one protocol name in ALPN, from RFC 7301.
 pub const ALPN: usize = 255;
 /// The longest duration, in milliseconds: Envoy keeps them as nanoseconds in 64 bits and refuses longer ones.

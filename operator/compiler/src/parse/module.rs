@@ -9,7 +9,7 @@ use super::config::Config;
 use super::report::Report;
 use super::{
     ClusterDefaults, HttpDefaults, Limits, Parsed, ParsedLoadBalancer, ParsedModule, ParsedProbe, RouteDefaults,
-    ServiceRef, TlsDefaults, cluster, policy,
+    ServiceRef, TlsDefaults, cluster, error_response, policy,
 };
 use crate::check::{limits, regex, service, text::quote};
 use api::v3alpha1::ModuleSpec;
@@ -39,7 +39,7 @@ fn read(config: &Map<String, Value>, limits: &Limits, report: &mut Report) -> Pa
     let mut config = Config::new(config, report);
     let defaults = defaults::defaults(&mut config, limits);
     let secret_namespacing = defaults.secret_namespacing.unwrap_or(true);
-    let module = ParsedModule {
+    let mut module = ParsedModule {
         cluster: cluster_defaults(&mut config),
         http: http_defaults(&mut config),
         tls: TlsDefaults { secret_namespacing },
@@ -50,6 +50,7 @@ fn read(config: &Map<String, Value>, limits: &Limits, report: &mut Report) -> Pa
         ],
         route: route_defaults(&mut config, defaults),
     };
+    module.route.has_errors = !module.http.errors.is_empty();
     unrendered::check(&mut config);
     config.leftovers();
     module
@@ -78,6 +79,7 @@ fn route_defaults(config: &mut Config, defaults: Defaults) -> RouteDefaults {
             .decoded("retry_policy")
             .and_then(|found| policy::retry("config.retry_policy", &found, config.report)),
         cors: config.decoded("cors").map(|found| policy::cors("config.cors", &found, config.report)),
+        has_errors: false,
         closed: closed.map(Arc::from),
     }
 }
@@ -131,6 +133,7 @@ fn http_defaults(config: &mut Config) -> HttpDefaults {
         client_certificate: client_certificate(config),
         buffer_limit_bytes: config.count("buffer_limit_bytes"),
         access_log: access_log::access_log(config),
+        errors: error_response::of_module(config),
     }
 }
 

@@ -1,13 +1,12 @@
-//! Policies of Mappings: retries, CORS, health checks, upgrades; and, only checked as they have no rows yet, labels and
-//! error bodies.
+//! Policies of Mappings: retries, CORS, health checks, upgrades; and, only checked as they have no rows yet, labels.
 
-use super::ParsedPolicies;
 use super::report::Report;
+use super::{ParsedPolicies, error_response};
 use crate::check::limits::{self, Limits};
 use crate::check::{duration, header, text::quote};
 use api::v3alpha1::{
-    Cors, ErrorResponseOverride, HealthCheck as HealthCheckSpec, HealthCheckProbe, HttpHealthCheck, LabelSpecifier,
-    MappingSpec, RetryOn, RetryPolicy as RetrySpec,
+    Cors, HealthCheck as HealthCheckSpec, HealthCheckProbe, HttpHealthCheck, LabelSpecifier, MappingSpec, RetryOn,
+    RetryPolicy as RetrySpec,
 };
 use ir::{CorsPolicy, HealthCheck, HealthProbe, ProblemKind, RetryPolicy};
 use std::sync::Arc;
@@ -24,16 +23,18 @@ pub fn policies(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opt
             .as_ref()
             .map(|checks| health_checks(checks, limits, report).into())
             .unwrap_or_default(),
+        errors: spec
+            .error_response_overrides
+            .as_ref()
+            .map(|list| error_response::of_mapping(list, report))
+            .unwrap_or_default(),
+        bypass_errors: spec.bypass_error_response_overrides == Some(true),
     };
-    if let Some(list) = &spec.error_response_overrides {
-        error_bodies("error_response_overrides", list, report);
-    }
     labels(spec, report);
     report.not_yet("auth_context_extensions", spec.auth_context_extensions.is_some());
     if spec.outlier_detection.is_some() {
         report.degrade("outlier_detection", ProblemKind::NotSupported, "`outlier_detection` is not supported");
     }
-    report.no_effect("bypass_error_response_overrides", spec.bypass_error_response_overrides.is_some());
     report.no_effect("envoy_override", spec.envoy_override.is_some());
     report.no_effect("modules", spec.modules.is_some());
     report.no_effect("docs", spec.docs.is_some());
@@ -117,26 +118,6 @@ fn priority(spec: &MappingSpec, report: &mut Report) -> Option<bool> {
             None
         }
     }
-}
-
-/// Bodies for errors; upstream gave them up as well.
-pub fn error_bodies(field: &str, list: &[ErrorResponseOverride], report: &mut Report) {
-    for (index, body) in list.iter().enumerate().take(limits::ITEMS) {
-        let at = format!("{field}[{index}]");
-        if !(400..=599).contains(&body.on_status_code) {
-            let detail = format!("status {} is not between 400 and 599", body.on_status_code);
-            report.degrade(&format!("{at}.on_status_code"), ProblemKind::InvalidValue, detail);
-        }
-        let forms = usize::from(body.body.text_format.is_some())
-            + usize::from(body.body.json_format.is_some())
-            + usize::from(body.body.text_format_source.is_some());
-        if forms != 1 {
-            let detail =
-                format!("exactly one of text_format, json_format and text_format_source is needed, not {forms}");
-            report.degrade(&format!("{at}.body"), ProblemKind::ConflictingFields, detail);
-        }
-    }
-    report.degrade(field, ProblemKind::NotSupported, format!("`{field}` is not supported and has no effect"));
 }
 
 /// A check without a usable path is left out; a bad number takes its default. Of several the first counts: Envoy wants

@@ -2,7 +2,7 @@
 
 use crate::db::Db;
 use crate::incr::Reads;
-use crate::stage::tcp;
+use crate::stage::{error_response, tcp};
 use ir::{Bind, Chain, ChainMatch, HttpSettings, ListenerFilter, ListenerRow, ObjectKey};
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
         proper_case: defaults.proper_case,
         client_certificate: defaults.client_certificate,
         access_log: defaults.access_log.clone(),
+        errors: error_response::of_module(db, reads),
     };
     Some(Arc::new(ListenerRow {
         name: tcp::listener_name(key),

@@ -4,12 +4,24 @@ use crate::db::Db;
 use crate::incr::Reads;
 use crate::parse::{ParsedMapping, ParsedPolicies, RouteDefaults};
 use crate::stage::rule::Rule;
-use ir::{Forward, ForwardOptions, HashOn, PathRewrite};
+use ir::{ErrorRule, Forward, ForwardOptions, HashOn, PathRewrite};
 use std::sync::Arc;
 
-/// The options of a route with one member.
-pub fn options(mapping: &ParsedMapping, hash_on: Option<HashOn>, defaults: &RouteDefaults) -> ForwardOptions {
-    options_of(mapping.policies.as_deref(), hash_on, defaults)
+/// The options of a route with one member; `errors` are the rules for bodies of errors that it has itself.
+pub fn options(
+    mapping: &ParsedMapping,
+    hash_on: Option<HashOn>,
+    errors: Option<Arc<[ErrorRule]>>,
+    defaults: &RouteDefaults,
+) -> ForwardOptions {
+    let policies = mapping.policies.as_deref();
+    let bypass = policies.is_some_and(|policies| policies.bypass_errors);
+    // Rules of its own replace the Module's as a whole, and bypassing leaves none.
+    ForwardOptions {
+        without_default_errors: defaults.has_errors && (bypass || errors.is_some()),
+        errors: errors.filter(|_| !bypass),
+        ..options_of(policies, hash_on, defaults)
+    }
 }
 
 fn options_of(policies: Option<&ParsedPolicies>, hash_on: Option<HashOn>, defaults: &RouteDefaults) -> ForwardOptions {
@@ -20,6 +32,8 @@ fn options_of(policies: Option<&ParsedPolicies>, hash_on: Option<HashOn>, defaul
         high_priority: policies.and_then(|found| found.high_priority).unwrap_or(false),
         upgrades: policies.and_then(|found| found.upgrades.clone()).unwrap_or_default(),
         mirror: None,
+        errors: None,
+        without_default_errors: false,
     }
 }
 
@@ -54,7 +68,11 @@ impl Shared {
 
     /// Gives a member what all have.
     pub fn apply(&self, forward: &mut Forward) {
-        forward.options = options_of(Some(&self.policies), self.hash_on.clone(), &self.defaults).boxed();
+        // Bodies of errors are each member's own affair.
+        let (errors, without_default_errors) =
+            forward.options.take().map(|own| (own.errors, own.without_default_errors)).unwrap_or_default();
+        let shared = options_of(Some(&self.policies), self.hash_on.clone(), &self.defaults);
+        forward.options = ForwardOptions { errors, without_default_errors, ..shared }.boxed();
         if let Some(rewrite) = &self.regex_rewrite {
             forward.rewrite = Some(rewrite.clone());
         }

@@ -9,10 +9,11 @@ use crate::parse::{
 };
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::upstream::{Upstream, UpstreamKey, UpstreamOptions, UpstreamTls};
-use crate::stage::{policy, tls};
+use crate::stage::{error_response, policy, tls};
 use ir::{
-    Action, Forward, HashOn, HeaderEdits, HeaderValue, HealthCheck, HealthProbe, HostRewrite, Kind, NamedMatch,
-    ObjectKey, OrderKey, PathMatch, PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch, TextMatch,
+    Action, ErrorRule, Forward, HashOn, HeaderEdits, HeaderValue, HealthCheck, HealthProbe, HostRewrite, Kind,
+    NamedMatch, ObjectKey, OrderKey, PathMatch, PathRewrite, Problem, ProblemKind, Redirect, RedirectPath, RouteMatch,
+    TextMatch,
 };
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
@@ -58,7 +59,8 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
     let mut problems = Vec::new();
     program_sizes(key, mapping, defaults.regex_max_size, &mut problems);
     let upstream = db.interned(upstream(db, reads, key, mapping, &defaults, &mut problems));
-    let action = action(db, reads, mapping, &upstream, &defaults);
+    let errors = errors(db, reads, key, mapping, &mut problems);
+    let action = action(db, reads, mapping, &upstream, errors, &defaults);
     let forwards = matches!(action, Action::Forward(_)) || mapping.shadow;
     Some(Arc::new(Rule {
         group: group_id(db, reads, mapping, &parsed.labels),
@@ -105,7 +107,30 @@ fn program_sizes(key: &ObjectKey, mapping: &ParsedMapping, most: u32, problems: 
     }
 }
 
-fn action(db: &Db, reads: &Reads, mapping: &ParsedMapping, upstream: &Upstream, defaults: &RouteDefaults) -> Action {
+/// The Mapping's own rules for bodies of errors; `None` without a usable one, as the Module's apply then.
+fn errors(
+    db: &Db,
+    reads: &Reads,
+    key: &ObjectKey,
+    mapping: &ParsedMapping,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<[ErrorRule]>> {
+    let rules = &mapping.policies.as_ref()?.errors;
+    if rules.is_empty() {
+        return None;
+    }
+    let found = error_response::resolve(db, reads, key, "spec.error_response_overrides", rules, problems);
+    (!found.is_empty()).then_some(found)
+}
+
+fn action(
+    db: &Db,
+    reads: &Reads,
+    mapping: &ParsedMapping,
+    upstream: &Upstream,
+    errors: Option<Arc<[ErrorRule]>>,
+    defaults: &RouteDefaults,
+) -> Action {
     if let Some(guard) = closed(db, reads, mapping, defaults) {
         return Action::Direct { status: 500, body: guard };
     }
@@ -133,7 +158,7 @@ fn action(db: &Db, reads: &Reads, mapping: &ParsedMapping, upstream: &Upstream, 
         idle_timeout_ms: mapping.idle_timeout_ms,
         rewrite,
         host_rewrite,
-        options: policy::options(mapping, hash_on(&upstream.key), defaults).boxed(),
+        options: policy::options(mapping, hash_on(&upstream.key), errors, defaults).boxed(),
     })
 }
 
@@ -548,7 +573,7 @@ fn probe(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
         idle_timeout_ms: None,
         rewrite: Some(PathRewrite::Prefix(probe.rewrite.clone())),
         host_rewrite: None,
-        options: policy::options(&mapping, hash_on(&upstream.key), &defaults).boxed(),
+        options: policy::options(&mapping, hash_on(&upstream.key), None, &defaults).boxed(),
     };
     Some(Arc::new(Rule {
         group: group_id(db, reads, &mapping, &Labels::new()),

@@ -64,7 +64,11 @@ pub fn declared(db: &Db, reads: &Reads, bearer: &ObjectKey) -> Option<Arc<Declar
         match Object::from_value(&value, &bearer.namespace) {
             Ok(Some(mut object)) if object.key.kind.is_custom() => {
                 object.created = parent.created;
-                row.objects.push(Arc::new(object));
+                let object = Arc::new(object);
+                row.objects.push(object.clone());
+                if is_tls_module(&object.key) {
+                    tls_contexts(&object, &mut row);
+                }
             }
             Ok(_) => row.problems.push(Problem::degraded(
                 bearer,
@@ -156,7 +160,11 @@ pub fn in_scope(db: &Db, object: &Object) -> bool {
 pub fn bears(object: &Object) -> bool {
     match object.key.kind {
         Kind::Service | Kind::Ingress => object.config_annotation.is_some(),
-        Kind::Module => *object.key.name == *"tls",
+        Kind::Module => is_tls_module(&object.key),
         _ => false,
     }
+}
+
+fn is_tls_module(key: &ObjectKey) -> bool {
+    key.kind == Kind::Module && *key.name == *"tls"
 }

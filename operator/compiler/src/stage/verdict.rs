@@ -6,7 +6,7 @@ use crate::parse::Parsed;
 use crate::stage::settings::{Setting, Slice};
 use crate::stage::tls::{SdsKey, sds_problems};
 use crate::stage::upstream::{Backend, Upstream};
-use crate::stage::{attach, endpoint, rule};
+use crate::stage::{attach, endpoint, error_response, rule};
 use ir::{Effect, Kind, ObjectKey, Problem, ProblemKind, Verdict};
 use std::sync::Arc;
 
@@ -37,8 +37,9 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Verdict>> {
             let declared = db.declared.get(&db.graph, reads, key);
             found.problems.extend(declared.into_iter().flat_map(|row| row.problems.iter().cloned()));
         }
-        Some(Parsed::Module(_)) => {
+        Some(Parsed::Module(module)) => {
             found.attached = true;
+            found.problems.extend(error_response::module_problems(db, reads, key, module));
             if let Some(Setting::Module { problems, .. }) = db.settings.get(&db.graph, reads, &Slice::Module) {
                 found.problems.extend(problems.iter().filter(|problem| problem.about == *key).cloned());
             }

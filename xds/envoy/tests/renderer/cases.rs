@@ -12,6 +12,7 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("implied-authority", implied_authority()),
         ("actions", actions()),
         ("policies", policies()),
+        ("error-responses", error_responses()),
         ("health-checks", health_checks()),
         ("headers", headers()),
         ("canary", canary()),
@@ -199,6 +200,45 @@ fn policies() -> RowChanges {
         .list(flat(&id, all))
         .cluster(cluster("cluster_a"))
         .cluster(cluster("cluster_b"))
+        .0
+}
+
+fn error_responses() -> RowChanges {
+    let rule = |status, body, content_type: Option<&str>| ErrorRule {
+        status,
+        body,
+        content_type: content_type.map(Arc::from),
+    };
+    let object = [("a".into(), "%RESPONSE_CODE%".into()), ("b".into(), "no".into())];
+    let own: Arc<[ErrorRule]> = [
+        rule(404, ErrorBody::Text("not %REQ(:PATH)%".into()), Some("text/html; q=100%")),
+        rule(401, ErrorBody::Json(object.into()), None),
+        rule(503, ErrorBody::Text("".into()), None),
+    ]
+    .into();
+    let with = |name: &str, options: ForwardOptions| {
+        let mut to = forward_to("cluster_a");
+        to.options = options.boxed();
+        let mut group = group(name, on(prefix(&format!("/{name}"))), Action::Forward(to));
+        let edit = HeaderValue { name: "vary".into(), value: "x".into(), append: true };
+        group.headers = HeaderEdits { add_response: vec![edit], ..HeaderEdits::default() };
+        group
+    };
+    let none = ForwardOptions::default;
+    let all = vec![
+        with("module", none()),
+        with("bypass", ForwardOptions { without_default_errors: true, ..none() }),
+        with("own", ForwardOptions { errors: Some(own.clone()), without_default_errors: true, ..none() }),
+    ];
+    let id = list_id("*");
+    let mut front = listener("default/l8080", 8080, vec![clear_text("default/l8080/cleartext")]);
+    let module = [rule(404, ErrorBody::Text("the Module's".into()), None)];
+    front.http = Arc::new(HttpSettings { errors: module.into(), ..http() });
+    Rows::default()
+        .listener(front)
+        .table(table("default/l8080/cleartext", vec![host("*", VirtualHostBody::Routes(id.clone()))]))
+        .list(flat(&id, all))
+        .cluster(cluster("cluster_a"))
         .0
 }
 

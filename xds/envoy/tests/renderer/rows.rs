@@ -100,6 +100,7 @@ pub fn http() -> HttpSettings {
             path: "/dev/null".into(),
             format: AccessLogFormat::Text("ACCESS [%START_TIME%] %RESPONSE_CODE%\n".into()),
         },
+        errors: Arc::default(),
     }
 }
 

@@ -175,6 +175,21 @@ fn what_is_not_rendered_is_said() {
         (json!({"retry_policy": {"retry_on": "6xx"}}), &["Degraded spec.config.retry_policy.retry_on Malformed"]),
         (json!({"cors": {"max_age": "x"}}), &["Degraded spec.config.cors.max_age InvalidValue"]),
         (json!({"default_labels": {"d": {"defaults": []}}}), &[]),
+        (json!({"error_response_overrides": {}}), &["Degraded spec.config.error_response_overrides InvalidValue"]),
+        (
+            json!({"error_response_overrides": [
+                {"on_status_code": "404", "body": {"json_format": {"a": 1, "b": true}}},
+                {"on_status_code": "x", "body": {"text_format": ""}},
+                {"on_status_code": 503, "body": {"json_format": {"a": []}}},
+                {"body": {"text_format": ""}},
+            ]}),
+            &[
+                "Degraded spec.config.error_response_overrides[1].on_status_code Malformed",
+                "Degraded spec.config.error_response_overrides[2].body.json_format.a Malformed",
+                "Degraded spec.config.error_response_overrides[3].on_status_code Malformed",
+                "Notice spec.config.error_response_overrides Limited",
+            ],
+        ),
         (
             json!({"xff_num_trusted_hops": 1, "tls": {}}),
             &["Notice spec.config.xff_num_trusted_hops NoEffect", "Notice spec.config.tls NoEffect"],

@@ -2,7 +2,6 @@
 
 use crate::check::{limits, text::quote};
 use crate::parse::config::Config;
-use crate::parse::policy;
 use ir::ProblemKind;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -33,7 +32,8 @@ pub fn check(config: &mut Config) {
     }
     filters(config);
     connections(config);
-    policies(config);
+    // They are for a RateLimitService, which says itself that it is not there yet.
+    config.map("default_labels");
 }
 
 /// `ip_allow` and `ip_deny`: lists of `{peer: CIDR}` or `{remote: CIDR}`. Without them everything would get through, so
@@ -116,12 +116,4 @@ fn connections(config: &mut Config) {
         let detail = "`header_case_overrides` has no effect: Envoy has nothing of the kind";
         config.report.degrade("config.header_case_overrides", ProblemKind::NotSupported, detail);
     }
-}
-
-fn policies(config: &mut Config) {
-    if let Some(found) = config.decoded::<Vec<_>>("error_response_overrides") {
-        policy::error_bodies("config.error_response_overrides", &found, config.report);
-    }
-    // They are for a RateLimitService, which says itself that it is not there yet.
-    config.map("default_labels");
 }
