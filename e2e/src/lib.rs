@@ -6,6 +6,7 @@
 //! process     children that do not outlive their parent
 //! sample      the application behind the quickstart, served in process or by the binary `sample-app`
 //! cluster     a real Kubernetes on this machine
+//! faulty_api  an API server that misbehaves on demand
 //! load        steady requests, and how many of them were lost
 //! kat         upstream's test client and test server
 //! corpus      upstream's recorded cases against Nuncio
@@ -19,6 +20,7 @@
 pub mod cluster;
 pub mod corpus;
 pub mod envoy;
+pub mod faulty_api;
 pub mod kat;
 pub mod load;
 pub mod net;

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -157,6 +158,35 @@ impl Load {
         }
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).good += 1;
         Ok(head.headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close")))
+    }
+}
+
+/// The binary `load` at work in a process of its own.
+pub struct Requests(Option<Child>);
+
+impl Requests {
+    /// Starts it by that command, which names the program and its arguments.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start the load")?;
+        Ok(Self(Some(child)))
+    }
+
+    /// Ends it, and says what became of the requests.
+    pub fn end(mut self) -> Result<Tally> {
+        let mut child = self.0.take().context("it has ended")?;
+        drop(child.stdin.take());
+        let output = child.wait_with_output()?;
+        serde_json::from_slice(&output.stdout).context("no tally")
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // Both fail only when it is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

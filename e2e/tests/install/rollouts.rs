@@ -63,7 +63,7 @@ fn under_load(scene: &Scene, path: &str, change: impl FnOnce()) {
     wait_until("an answer", || scene.ask(&url).0 == 200);
     let load = scene.load(path);
     change();
-    let tally = load.end();
+    let tally = load.end().unwrap();
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{path}: {} requests\n", tally.good).as_bytes());
     assert!(tally.bad == 0 && tally.good > 100, "{tally:?}");
 }

@@ -1,11 +1,11 @@
 //! One cluster with everything installed, and the quickstart in it. Tests take turns.
 
 use e2e::cluster::{self, Cluster, Scope};
-use e2e::load::Tally;
+use e2e::load::Requests;
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -131,29 +131,7 @@ impl Scene {
     pub fn load(&self, path: &str) -> Requests {
         let mut command = self.cluster.command(env!("CARGO_BIN_EXE_load"));
         command.arg(format!("http://{SERVICE}{path}"));
-        Requests(Some(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()))
-    }
-}
-
-/// Requests that go on by themselves.
-pub struct Requests(Option<Child>);
-
-impl Requests {
-    /// Ends them, and says what became of them.
-    pub fn end(mut self) -> Tally {
-        let mut child = self.0.take().unwrap();
-        drop(child.stdin.take());
-        let output = child.wait_with_output().unwrap();
-        serde_json::from_slice(&output.stdout).expect("the tally")
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        Requests::start(&mut command).unwrap()
     }
 }
 

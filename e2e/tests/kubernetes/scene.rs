@@ -1,13 +1,15 @@
 //! One namespace of the shared cluster with a gateway over it.
 
 use e2e::cluster::{self, Cluster, Scope};
+use e2e::load::Requests;
 use e2e::process::{Guard, descendants};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ spec: {hostname: '*', acmeProvider: {authority: none}, requestPolicy: {insecure:
 pub struct Scene {
     pub namespace: String,
     cluster: &'static Cluster,
-    gateway: Guard,
+    gateway: Gateway,
     _application: Guard,
     _turn: MutexGuard<'static, ()>,
 }
@@ -74,14 +76,54 @@ impl Scene {
         let mut sample = cluster.command(env!("CARGO_BIN_EXE_sample-app"));
         sample.arg(format!("sample=v1@{BACKEND}")).stdin(Stdio::null()).stdout(Stdio::null());
         let application = Guard::start("the sample application", &mut sample).unwrap();
-        let nuncio = Path::new(env!("CARGO_BIN_EXE_sample-app")).with_file_name("nuncio");
-        assert!(nuncio.is_file(), "{} is missing: cargo build --workspace --bins", nuncio.display());
-        let mut command = cluster.command(nuncio);
-        command.args(["entrypoint", "--concurrency", "1"]).stdin(Stdio::null()).stdout(Stdio::null());
-        command.env("NUNCIO_ENVOY", envoy).env("AMBASSADOR_NAMESPACE", name).env("AMBASSADOR_SINGLE_NAMESPACE", "yes");
-        command.envs(environment.iter().copied());
-        let gateway = Guard::start("nuncio", &mut command).unwrap();
+        let gateway = Gateway::start(cluster, name, &envoy, 1, environment);
         Some(Self { namespace: name.into(), cluster, gateway, _application: application, _turn: turn })
+    }
+
+    /// Like [`Scene::start`], with an API server that misbehaves on demand between it and the gateway.
+    pub fn start_behind(name: &str) -> Option<(Self, Api)> {
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        let path = kubeconfig.to_str().unwrap().to_owned();
+        let mut api = None;
+        let before = |cluster: &Cluster, namespace: &str| {
+            install_definitions(cluster);
+            apply(cluster, namespace, BASE);
+            api = Some(Api::start(cluster, folder, &kubeconfig));
+        };
+        let scene = Self::start_after(name, &[("KUBECONFIG", &path)], before)?;
+        scene.wait_until("readiness", || scene.gateway.is_ready());
+        Some((scene, api?))
+    }
+
+    /// Another replica, with its own Envoy on 127.0.0.`number`.
+    pub fn replica(&self, number: u8, environment: &[(&str, &str)]) -> Gateway {
+        let envoy = e2e::envoy::binary().unwrap();
+        let replica = Gateway::start(self.cluster, &self.namespace, &envoy, number, environment);
+        self.wait_until("readiness of another replica", || replica.is_ready());
+        replica
+    }
+
+    /// The gateway that the scene began with.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Steady requests of that path from now on.
+    pub fn load(&self, path: &str) -> Requests {
+        let mut command = self.cluster.command(env!("CARGO_BIN_EXE_load"));
+        command.args([&format!("http://127.0.0.1:8080{path}"), "--clients", "1", "--host", "x.example"]);
+        Requests::start(&mut command).unwrap()
+    }
+
+    /// The running component of the cluster with that name.
+    pub fn component(&self, name: &str) -> Option<Pid> {
+        let first = self.cluster.state().pid("init")?;
+        let is_it = |pid: &Pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).next().is_some_and(|first| first.ends_with(format!("/{name}").as_bytes()))
+        };
+        descendants(first).into_iter().find(is_it)
     }
 
     /// `kubectl` in the namespace of the scene.
@@ -91,6 +133,22 @@ impl Scene {
 
     pub fn apply(&self, manifest: &str) {
         apply(self.cluster, &self.namespace, manifest);
+    }
+
+    /// Whether the API server took it.
+    pub fn try_apply(&self, manifest: &str) -> bool {
+        try_apply(self.cluster, &self.namespace, manifest)
+    }
+
+    /// CPU seconds of the gateway's control plane.
+    pub fn cpu(&self) -> f64 {
+        let control = self.gateway.child("control-plane").unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{control}/task")).unwrap();
+        let texts =
+            tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default());
+        // The first number of a thread is its time in nanoseconds.
+        let times = texts.filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+        times.sum::<f64>() / 1e9
     }
 
     /// `kubectl apply` of files of the repository.
@@ -105,19 +163,12 @@ impl Scene {
 
     /// The status code of a request to the gateway; 0 when there is no answer.
     pub fn get(&self, path: &str) -> u16 {
-        let answer = self.ask(8080, path);
-        answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+        self.gateway.get(path)
     }
 
     /// The answer of the port for probes and metrics.
     pub fn diagnostics(&self, path: &str) -> String {
-        self.ask(DIAGNOSTICS, path)
-    }
-
-    fn ask(&self, port: u16, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\\r\\nhost: x.example\\r\\nconnection: close\\r\\n\\r\\n");
-        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{request}' >&3 && timeout 10 cat <&3");
-        String::from_utf8_lossy(&run(self.cluster.command("bash").args(["-c", &script])).stdout).into_owned()
+        self.gateway.diagnostics(path)
     }
 
     /// A shell script in the cluster that goes on by itself.
@@ -168,14 +219,7 @@ impl Scene {
 
     /// Kills the control plane or Envoy, which the supervisor then starts again; returns when that has been done.
     pub fn kill(&self, word: &str) {
-        let find = || {
-            descendants(self.gateway.pid()).into_iter().find(|pid| {
-                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-                words.first().is_some_and(|first| first.ends_with(word.as_bytes()))
-                    || words.get(1) == Some(&word.as_bytes())
-            })
-        };
+        let find = || self.gateway.child(word);
         let mut found: Option<Pid> = None;
         self.wait_until("the process", || {
             found = find();
@@ -187,12 +231,117 @@ impl Scene {
     }
 
     /// Asks the gateway to end, and expects that it does so with status 0.
+    pub fn end(self) {
+        self.gateway.end();
+    }
+}
+
+/// A gateway in the cluster.
+pub struct Gateway {
+    guard: Guard,
+    cluster: &'static Cluster,
+    /// Of Envoy and of the diagnostics.
+    address: String,
+}
+
+impl Gateway {
+    fn start(
+        cluster: &'static Cluster,
+        namespace: &str,
+        envoy: &Path,
+        number: u8,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let nuncio = Path::new(env!("CARGO_BIN_EXE_sample-app")).with_file_name("nuncio");
+        assert!(nuncio.is_file(), "{} is missing: cargo build --workspace --bins", nuncio.display());
+        let address = format!("127.0.0.{number}");
+        // By a program inside, as the way in sets KUBECONFIG.
+        let mut command = cluster.command("env");
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(format!("AMBASSADOR_READY_PORT={}", 8005 + u16::from(number))).arg(nuncio);
+        command.args(["entrypoint", "--concurrency", "1"]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("NUNCIO_ENVOY", envoy);
+        command.env("AMBASSADOR_NAMESPACE", namespace).env("AMBASSADOR_SINGLE_NAMESPACE", "yes");
+        command.env("AMBASSADOR_ENVOY_BIND_ADDRESS", &address).env("AMBASSADOR_HEALTHCHECK_BIND_ADDRESS", &address);
+        let guard = Guard::start("nuncio", &mut command).unwrap();
+        Self { guard, cluster, address }
+    }
+
+    /// The status code of a request; 0 when there is no answer.
+    pub fn get(&self, path: &str) -> u16 {
+        let answer = self.ask(8080, path);
+        answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+
+    /// The answer of the port for probes and metrics.
+    pub fn diagnostics(&self, path: &str) -> String {
+        self.ask(DIAGNOSTICS, path)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.diagnostics("/ambassador/v0/check_ready").contains("200 OK")
+    }
+
+    fn ask(&self, port: u16, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\\r\\nhost: x.example\\r\\nconnection: close\\r\\n\\r\\n");
+        let address = &self.address;
+        let script = format!("exec 3<>/dev/tcp/{address}/{port} && printf '{request}' >&3 && timeout 10 cat <&3");
+        String::from_utf8_lossy(&run(self.cluster.command("bash").args(["-c", &script])).stdout).into_owned()
+    }
+
+    /// The control plane or Envoy.
+    pub fn child(&self, word: &str) -> Option<Pid> {
+        descendants(self.guard.pid()).into_iter().find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            words.first().is_some_and(|first| first.ends_with(word.as_bytes()))
+                || words.get(1) == Some(&word.as_bytes())
+        })
+    }
+
+    /// Asks it to end, and expects that it does so with status 0.
     pub fn end(mut self) {
-        let nuncio = descendants(self.gateway.pid());
-        self.gateway.signal(Signal::SIGTERM).unwrap();
-        let status = self.gateway.wait(LIMIT).unwrap();
+        let nuncio = descendants(self.guard.pid());
+        self.guard.signal(Signal::SIGTERM).unwrap();
+        let status = self.guard.wait(LIMIT).unwrap();
         assert!(status.success(), "{status}");
-        self.wait_until("the end of its processes", || !nuncio.iter().any(|pid| e2e::process::is_alive(*pid)));
+        let begun = Instant::now();
+        while nuncio.iter().any(|pid| e2e::process::is_alive(*pid)) {
+            assert!(begun.elapsed() < LIMIT, "processes are left");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// An API server that misbehaves on demand.
+pub struct Api {
+    child: Guard,
+    answers: BufReader<ChildStdout>,
+    _folder: tempfile::TempDir,
+}
+
+impl Api {
+    fn start(cluster: &Cluster, folder: tempfile::TempDir, kubeconfig: &Path) -> Self {
+        let mut command = cluster.command(env!("CARGO_BIN_EXE_faulty-api"));
+        command.arg(kubeconfig).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Guard::start("faulty-api", &mut command).unwrap();
+        let answers = BufReader::new(child.child().stdout.take().unwrap());
+        let mut api = Self { child, answers, _folder: folder };
+        api.read();
+        api
+    }
+
+    /// Tells it to misbehave, and returns what it was asked for before: `list /api/v1/services`, and how often.
+    pub fn say(&mut self, word: &str) -> BTreeMap<String, u64> {
+        let stdin = self.child.child().stdin.as_mut().unwrap();
+        stdin.write_all(format!("{word}\n").as_bytes()).unwrap();
+        self.read()
+    }
+
+    fn read(&mut self) -> BTreeMap<String, u64> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the API server ended: {line}"))
     }
 }
 
@@ -211,11 +360,15 @@ fn install_definitions(cluster: &Cluster) {
 }
 
 fn apply(cluster: &Cluster, namespace: &str, manifest: &str) {
+    assert!(try_apply(cluster, namespace, manifest), "{manifest}");
+}
+
+fn try_apply(cluster: &Cluster, namespace: &str, manifest: &str) -> bool {
     let mut command = cluster.command("kubectl");
     command.args(["apply", "--namespace", namespace, "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(manifest.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "{manifest}");
+    child.wait().unwrap().success()
 }
 
 fn run(command: &mut Command) -> Output {

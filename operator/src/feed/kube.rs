@@ -53,9 +53,8 @@ use wire::{MetadataOnly, Slice, SpecOnly};
 const PAGE: u32 = 500;
 /// A connection that is not there by then will not come.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Nothing at all on a connection for so long means that it is dead: a watch has bookmarks every minute and ends by
-/// itself before.
-const SILENCE: Duration = Duration::from_secs(300);
+/// Nothing at all on a connection for so long means that it is dead: a watch has bookmarks every minute.
+const SILENCE: Duration = Duration::from_secs(150);
 
 /// Which objects are read, with upstream's variables.
 #[derive(Clone, Debug, Default)]

@@ -45,13 +45,27 @@ pub(super) struct Voice {
     told: Option<(String, String)>,
     failures: u32,
     since: Option<Instant>,
+    /// Watches that expired soon after one another, and when the last one did.
+    expired: u32,
+    expired_at: Option<Instant>,
 }
 
 impl Voice {
     pub(super) fn new<K: Resource<DynamicType = ()>>(id: FeedId, kind: Kind, mailbox: Arc<Mailbox>) -> Self {
         let (plural, group) = (K::plural(&()), K::group(&()));
         let name = if group.is_empty() { plural.into_owned() } else { format!("{plural}.{group}") };
-        Self { id, kind, name, mailbox, listed: false, told: None, failures: 0, since: None }
+        Self {
+            id,
+            kind,
+            name,
+            mailbox,
+            listed: false,
+            told: None,
+            failures: 0,
+            since: None,
+            expired: 0,
+            expired_at: None,
+        }
     }
 
     /// A listing is complete.
@@ -77,7 +91,10 @@ impl Voice {
     /// Reading failed. `complete` says whether it has worked before. Returns how long to wait.
     pub(super) fn failed(&mut self, failure: &Failure, complete: bool) -> Duration {
         if *failure == Failure::Expired {
-            return PAUSES.0;
+            // One is ordinary. An API server that says so of every watch would be asked for everything again and again.
+            let again = self.expired_at.replace(Instant::now()).is_some_and(|last| last.elapsed() < SETTLED);
+            self.expired = if again { self.expired.saturating_add(1) } else { 1 };
+            return pause(self.expired);
         }
         self.failures = self.failures.saturating_add(1);
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -96,7 +113,7 @@ impl Voice {
         };
         let name = self.name.clone();
         let (about, detail) = match failure {
-            Failure::Expired => return PAUSES.0,
+            Failure::Expired => return pause(self.expired),
             Failure::Absent if complete => (name, format!("are not served at present; {effect}")),
             Failure::Absent => (name, "are not installed; they are read as soon as they are".to_owned()),
             Failure::Forbidden(why) => (name, format!("may not be read; {effect}: {why}")),
@@ -113,7 +130,7 @@ impl Voice {
         }
         match failure {
             Failure::Absent => ABSENT_PAUSE,
-            _ => (PAUSES.0 * 2_u32.saturating_pow(self.failures.min(10) - 1)).min(PAUSES.1),
+            _ => pause(self.failures),
         }
     }
 
@@ -131,6 +148,11 @@ impl Voice {
         self.told = Some((about, detail));
         self.mailbox.problems(self.id, vec![problem]);
     }
+}
+
+/// How long to wait after so many failures.
+fn pause(failures: u32) -> Duration {
+    (PAUSES.0 * 2_u32.saturating_pow(failures.clamp(1, 10) - 1)).min(PAUSES.1)
 }
 
 /// One kind: its objects, and who follows them.
