@@ -11,6 +11,7 @@
 mod support;
 
 use compiler::Compiler;
+use compiler::explain::{Answer, Explainer, Request};
 use ir::{Action, Cluster, Effect, ForwardOptions, HashOn, HealthProbe, Kind, PathRewrite, ProblemKind, Route};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -246,4 +247,129 @@ fn health_checks_need_streamed_endpoints() {
             found.problems.iter().any(|p| p.at == "spec.health_checks" && p.kind == ProblemKind::ConflictingFields)
         );
     }
+}
+
+/// What a member of a canary does not say about case it has of the others; one that says so keeps its own.
+#[test]
+fn case_is_shared_by_members_that_say_nothing() {
+    let ask = |first: Value, second: Value| {
+        let member = |name: &str, own: Value| {
+            let mut spec = json!({ "prefix": "/a/" });
+            spec.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            mapping(name, spec)
+        };
+        let rows = compiled([member("first", first), member("second", second)]).0.rows();
+        let request = Request { host: "a".into(), path: "/A/x".into(), method: "GET".into(), ..Request::default() };
+        let Answer::Routes(shares) = Explainer::new(&rows).why(&request).remove(0).answer else { return Vec::new() };
+        shares.iter().map(|share| (share.source.name.to_string(), share.percent)).collect()
+    };
+    let both = vec![("first".to_owned(), 10), ("second".to_owned(), 90)];
+    assert_eq!(ask(json!({ "weight": 10, "case_sensitive": false }), json!({})), both);
+    assert_eq!(ask(json!({ "weight": 10 }), json!({ "case_sensitive": false })), both);
+    let only_second = vec![("second".to_owned(), 100)];
+    assert_eq!(ask(json!({ "weight": 10, "case_sensitive": true }), json!({ "case_sensitive": false })), only_second);
+    assert_eq!(ask(json!({ "weight": 10 }), json!({})), []);
+}
+
+/// Upstream makes the header of the service as it is written; that `tls` means another port does not count.
+#[test]
+fn the_linkerd_header_has_the_port_of_the_scheme() {
+    let (_, mirror) = compiled([
+        custom("TLSContext", "inside", json!({ "sni": "x" })),
+        mapping("a", json!({ "prefix": "/a/", "tls": "inside", "add_linkerd_headers": true })),
+        mapping("b", json!({ "prefix": "/b/", "service": "https://backend", "add_linkerd_headers": true })),
+        mapping("c", json!({ "prefix": "/c/", "service": "https://backend:8443", "add_linkerd_headers": true })),
+    ]);
+    let groups = mirror.lists.values().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups);
+    let mut found: Vec<(String, String)> = groups
+        .filter_map(|group| {
+            Some((group.matches.path.text().to_string(), group.headers.add_request.first()?.value.to_string()))
+        })
+        .collect();
+    found.sort();
+    let expected = [("/a/", "backend:80"), ("/b/", "backend:443"), ("/c/", "backend:8443")];
+    assert_eq!(found, expected.map(|(path, value)| (path.to_owned(), value.to_owned())));
+}
+
+/// Envoy has one set of limits for each priority, and upstream's names of clusters tell which are written.
+#[test]
+fn circuit_breakers_are_for_priorities() {
+    let breakers =
+        json!([{ "priority": "high", "max_connections": 10 }, { "max_pending_requests": 6, "max_retries": 7 }]);
+    let named = json!([{ "priority": "default", "max_connections": 1, "max_pending_requests": 1 }]);
+    let (_, mirror) = compiled([
+        mapping("a", json!({ "prefix": "/a/", "circuit_breakers": breakers })),
+        mapping("b", json!({ "prefix": "/b/", "circuit_breakers": named })),
+        mapping("c", json!({ "prefix": "/c/", "circuit_breakers": [] })),
+        mapping("d", json!({ "prefix": "/d/" })),
+        module(json!({ "circuit_breakers": [{ "max_requests": 5 }] })),
+    ]);
+    let of = |name| {
+        let cluster = cluster_of(&mirror, name);
+        let limits = cluster.circuit_breakers.iter().map(|breaker| {
+            let limits =
+                [breaker.max_connections, breaker.max_pending_requests, breaker.max_requests, breaker.max_retries];
+            (breaker.high_priority, limits)
+        });
+        (cluster.name.to_string(), limits.collect::<Vec<_>>())
+    };
+    let high = (true, [Some(10), None, None, None]);
+    let other = (false, [None, Some(6), None, Some(7)]);
+    assert_eq!(of("a"), ("cluster_backend_default_cbhc10_cbnp6t7".into(), vec![high, other]));
+    assert_eq!(of("b"), ("cluster_backend_default_cbdc1p1".into(), vec![(false, [Some(1), Some(1), None, None])]));
+    assert_eq!(of("c"), ("cluster_backend_default".into(), vec![]), "an empty list beats the Module's");
+    assert_eq!(of("d"), ("cluster_backend_default_cbnr5".into(), vec![(false, [None, None, Some(5), None])]));
+}
+
+/// Upstream answers 404 where these do not fit together.
+#[test]
+fn a_load_balancer_that_does_not_fit_takes_its_mapping_out_of_force() {
+    for balancer in [
+        json!({ "policy": "ring_hash", "cookie": { "name": "c" }, "header": "h", "source_ip": true }),
+        json!({ "policy": "round_robin", "cookie": { "name": "c" } }),
+        json!({ "policy": "least_request", "cookie": { "name": "c" } }),
+        json!({ "policy": "maglev" }),
+        json!({ "policy": "rr" }),
+    ] {
+        let spec = json!({ "prefix": "/m/", "resolver": "endpoint", "load_balancer": balancer });
+        let (compiler, mirror) = compiled([mapping("m", spec)]);
+        assert!(!verdict(&compiler, Kind::Mapping, "m").accepted, "{balancer}");
+        let groups = mirror.lists.values().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups);
+        assert!(groups.flat_map(|group| &group.routes).all(|route| *route.source.name != *"m"), "{balancer}");
+    }
+}
+
+/// Not so upstream: a context without a certificate counts as undefined there, and a missing one as none.
+#[test]
+fn a_context_for_a_service_needs_no_certificate_but_has_to_exist() {
+    let (compiler, mirror) = compiled([
+        custom("TLSContext", "verify", json!({ "ca_secret": "authority", "sni": "inside.example" })),
+        custom("TLSContext", "h2", json!({ "alpn_protocols": "h2, http/1.1" })),
+        mapping("a", json!({ "prefix": "/a/", "tls": "verify" })),
+        mapping("b", json!({ "prefix": "/b/", "tls": "h2" })),
+        mapping("c", json!({ "prefix": "/c/", "tls": "missing" })),
+    ]);
+    let tls = |name| cluster_of(&mirror, name).tls.clone().expect("TLS");
+    let verify = tls("a");
+    assert_eq!((verify.sni.as_deref(), verify.certificate), (Some("inside.example"), None));
+    assert_eq!(verify.validation.as_deref(), Some("default/authority/ca"));
+    assert_eq!(tls("b").alpn, ["h2".into(), "http/1.1".into()]);
+    // Neither clear text nor a server that nobody verifies is what was asked for.
+    assert!(!verdict(&compiler, Kind::Mapping, "c").resolved);
+    let groups = mirror.lists.values().flat_map(|list| &list.buckets).flat_map(|bucket| &bucket.groups);
+    assert!(groups.flat_map(|group| &group.routes).all(|route| *route.source.name != *"c"));
+}
+
+/// Upstream hands Envoy `http://…` as the name of a host, and takes shares that cannot be for nothing at all.
+#[test]
+fn what_cannot_be_meant_is_put_right_or_refused() {
+    let (compiler, mirror) = compiled([
+        mapping("to", json!({ "prefix": "/to/", "service": "https://other.example", "host_redirect": true })),
+        mapping("all", json!({ "prefix": "/w/", "weight": 150 })),
+        mapping("rest", json!({ "prefix": "/w/" })),
+    ]);
+    let Action::Redirect(redirect) = route(&mirror, "to").action else { panic!("a redirect") };
+    assert_eq!(&*redirect.host, "other.example");
+    assert_eq!(route(&mirror, "rest").fraction, 100);
+    assert!(!verdict(&compiler, Kind::Mapping, "all").accepted);
 }

@@ -204,3 +204,35 @@ fn conflicts_go_to_the_older_object() {
         "{loser:?}"
     );
 }
+
+/// Hosts' selectors can put Mappings with equal conditions into groups of their own, which one Host may have both of.
+#[test]
+fn of_equal_routes_of_one_host_the_older_comes_first() {
+    let selected = |name: &str, labels: Value| {
+        host(name, json!({ "hostname": name, "mappingSelector": { "matchLabels": labels } }))
+    };
+    let first = |ages: [&str; 2]| {
+        let member = |name: &str, labels: Value, time: &str| {
+            created(labelled(mapping(name, json!({ "hostname": null, "prefix": "/a/" })), labels), time)
+        };
+        let values = [
+            listener("l", 8080, "HTTP", "XFP"),
+            selected("h1.example", json!({ "x": "1" })),
+            selected("h2.example", json!({ "y": "2" })),
+            member("a", json!({ "x": "1" }), ages[0]),
+            member("b", json!({ "x": "1", "y": "2" }), ages[1]),
+        ];
+        let (compiler, _) = compile(&values);
+        let lists = Mirror::of(&compiler).lists;
+        let list = lists.iter().find(|(id, _)| id.class.contains("x=1")).map(|(_, list)| list.clone()).expect("a list");
+        let groups = list.buckets.iter().flat_map(|bucket| bucket.groups.clone());
+        let own: Vec<_> = groups.filter(|group| &**group.matches.path.text() == "/a/").collect();
+        assert_eq!(own.len(), 2);
+        assert_ne!(own[0].id, own[1].id);
+        own[0].routes[0].source.name.to_string()
+    };
+    let (old, new) = ("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z");
+    assert_eq!(first([old, new]), "a");
+    assert_eq!(first([new, old]), "b");
+    assert_eq!(first([old, old]), "a", "of equal age by name");
+}

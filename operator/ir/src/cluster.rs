@@ -71,6 +71,8 @@ pub struct ClientTls {
 pub struct CircuitBreaker {
     /// True for priority `high`.
     pub high_priority: bool,
+    /// Whether a priority is written, which upstream's name of a cluster tells.
+    pub priority_is_written: bool,
     /// Connections.
     pub max_connections: Option<u32>,
     /// Queued requests.

@@ -23,7 +23,8 @@ pub struct Seen<'r> {
 pub fn failures(group: &RouteGroup, seen: &Seen, variant: ProtoVariant) -> Vec<String> {
     let matches = &group.matches;
     let mut failed = Vec::new();
-    let case_sensitive = group.routes.iter().any(|route| route.case_sensitive);
+    // Members may differ in this, and one is enough for the group.
+    let case_sensitive = group.routes.iter().all(|route| route.case_sensitive);
     if !path_fits(&matches.path, seen.path, case_sensitive) {
         let verb = match &matches.path {
             PathMatch::Prefix(_) => "does not begin with",

@@ -6,7 +6,7 @@ use crate::check::{duration, header, limits, text::quote};
 use api::v3alpha1::{
     CircuitBreaker as Breaker, CircuitBreakerPriority, Keepalive as KeepaliveSpec, LoadBalancer, LoadBalancerPolicy,
 };
-use ir::{CircuitBreaker, HashOn, Keepalive, LoadBalancing, ProblemKind};
+use ir::{CircuitBreaker, Effect, HashOn, Keepalive, LoadBalancing, ProblemKind};
 
 /// Circuit breakers; of several for one priority the first counts, as Envoy has one each.
 pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> Vec<CircuitBreaker> {
@@ -28,6 +28,7 @@ pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> V
         }
         found.push(CircuitBreaker {
             high_priority,
+            priority_is_written: breaker.priority.is_some(),
             max_connections: report.count(&at("max_connections"), breaker.max_connections),
             max_pending_requests: report.count(&at("max_pending_requests"), breaker.max_pending_requests),
             max_requests: report.count(&at("max_requests"), breaker.max_requests),
@@ -46,8 +47,14 @@ pub fn keepalive(field: &str, spec: &KeepaliveSpec, report: &mut Report) -> Keep
     }
 }
 
-/// A load balancer; `None` when its parts do not fit together, so that the default applies.
-pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> Option<ParsedLoadBalancer> {
+/// A load balancer; `None` when its parts do not fit together. That takes a Mapping out of force, as upstream has it; of
+/// the Module only this setting.
+pub fn load_balancer(
+    field: &str,
+    spec: &LoadBalancer,
+    effect: Effect,
+    report: &mut Report,
+) -> Option<ParsedLoadBalancer> {
     let hashes = usize::from(spec.cookie.is_some())
         + usize::from(spec.header.is_some())
         + usize::from(spec.source_ip == Some(true));
@@ -59,32 +66,21 @@ pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> O
     };
     let by_hash = matches!(policy, LoadBalancing::RingHash | LoadBalancing::Maglev);
     if by_hash && hashes != 1 {
-        report.degrade(
-            field,
-            ProblemKind::ConflictingFields,
-            format!(
-                "this policy needs exactly one of cookie, header and source_ip, there are {hashes}; round robin is used"
-            ),
-        );
+        let detail = format!("this policy needs exactly one of cookie, header and source_ip, there are {hashes}");
+        report.add(field, ProblemKind::ConflictingFields, effect, detail);
         return None;
     }
     if !by_hash && hashes != 0 {
-        report.degrade(
-            field,
-            ProblemKind::ConflictingFields,
-            "this policy takes none of cookie, header and source_ip; round robin is used",
-        );
+        let detail = "this policy takes none of cookie, header and source_ip";
+        report.add(field, ProblemKind::ConflictingFields, effect, detail);
         return None;
     }
     let hash_on = match (&spec.cookie, &spec.header) {
         _ if !by_hash => None,
         (Some(cookie), _) => {
             if let Err(reason) = header::name(&cookie.name) {
-                report.degrade(
-                    &format!("{field}.cookie.name"),
-                    ProblemKind::InvalidValue,
-                    reason.replace("header name", "cookie name"),
-                );
+                let detail = reason.replace("header name", "cookie name");
+                report.add(&format!("{field}.cookie.name"), ProblemKind::InvalidValue, effect, detail);
                 return None;
             }
             let ttl_ms = cookie.ttl.as_ref().and_then(|text| match duration::parse(text) {
@@ -99,11 +95,8 @@ pub fn load_balancer(field: &str, spec: &LoadBalancer, report: &mut Report) -> O
         }
         (None, Some(name)) => {
             if header::matchable(name).is_err() {
-                report.degrade(
-                    &format!("{field}.header"),
-                    ProblemKind::InvalidValue,
-                    format!("{} is no header name", quote(name)),
-                );
+                let detail = format!("{} is no header name", quote(name));
+                report.add(&format!("{field}.header"), ProblemKind::InvalidValue, effect, detail);
                 return None;
             }
             Some(HashOn::Header(name.as_str().into()))

@@ -5,7 +5,7 @@ use super::{HostCondition, ParsedMapping, ParsedRedirect, ServiceRef, cluster, p
 use crate::check::limits::{self, Limits};
 use crate::check::{header, hostname, regex, service, text::quote};
 use api::v3alpha1::{AddedHeaders, MappingSpec, RegexMap};
-use ir::{NamedMatch, PathMatch, ProblemKind, RedirectPath, RegexRewrite, TextMatch};
+use ir::{Effect, NamedMatch, PathMatch, ProblemKind, RedirectPath, RegexRewrite, TextMatch};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -357,7 +357,7 @@ fn destination(spec: &MappingSpec, report: &mut Report, mapping: &mut ParsedMapp
     mapping.load_balancer = spec
         .load_balancer
         .as_ref()
-        .and_then(|found| cluster::load_balancer("load_balancer", found, report))
+        .and_then(|found| cluster::load_balancer("load_balancer", found, Effect::Refused, report))
         .map(Box::new);
     mapping.respect_dns_ttl = spec.respect_dns_ttl.unwrap_or(false);
     mapping.enable_ipv4 = spec.enable_ipv4;

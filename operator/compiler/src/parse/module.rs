@@ -14,7 +14,7 @@ use super::{
 use crate::check::{limits, regex, service, text::quote};
 use api::v3alpha1::ModuleSpec;
 use defaults::Defaults;
-use ir::{ClientCertificateHeader, ForwardCertificate, ObjectKey, ProblemKind, UnderscoreAction};
+use ir::{ClientCertificateHeader, Effect, ForwardCertificate, ObjectKey, ProblemKind, UnderscoreAction};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -112,7 +112,7 @@ fn keepalive(config: &mut Config) -> Option<ir::Keepalive> {
 
 fn load_balancer(config: &mut Config) -> Option<ParsedLoadBalancer> {
     let found: api::v3alpha1::LoadBalancer = config.decoded("load_balancer")?;
-    cluster::load_balancer("config.load_balancer", &found, config.report)
+    cluster::load_balancer("config.load_balancer", &found, Effect::Degraded, config.report)
 }
 
 fn http_defaults(config: &mut Config) -> HttpDefaults {

@@ -6,7 +6,9 @@ use crate::parse::{HostCondition, Labels};
 use crate::stage::policy::Shared;
 use crate::stage::rule::{self, Rule};
 use crate::stage::upstream::{self, Upstream};
-use ir::{Action, Effect, HeaderEdits, HeaderValue, Mirror, ObjectKey, Problem, ProblemKind, Route, RouteGroup};
+use ir::{
+    Action, Effect, HeaderEdits, HeaderValue, Mirror, ObjectKey, OrderKey, Problem, ProblemKind, Route, RouteGroup,
+};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,6 +64,12 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
             Arc::make_mut(&mut labels).extend(more);
         }
     }
+    // Where Hosts' selectors tell groups apart, two of them may have equal conditions and one Host: the older goes first.
+    if !matches!(first.rule.mapping.host, HostCondition::Glob(_)) && !labels.is_empty() {
+        let age = (first.rule.created as u64) ^ (1 << 63);
+        let key = first.key.path();
+        order = OrderKey(order.0.iter().copied().chain(age.to_be_bytes()).chain(key.bytes()).collect());
+    }
     let (first_rule, probe) = (first.rule.clone(), members.iter().any(|member| member.rule.probe));
     let asks_proto = members.iter().any(|member| {
         member.rule.mapping.headers.iter().any(|header| header.name.eq_ignore_ascii_case("x-forwarded-proto"))
@@ -71,7 +79,9 @@ pub fn row(db: &Db, reads: &Reads, id: &Arc<str>) -> Option<Arc<GroupRow>> {
     }
     let mut ordinary: Vec<&Member> = members.iter().filter(|member| !member.rule.mapping.shadow).collect();
     ordinary.sort_by(|left, right| load_order(left.key, right.key));
-    let mut routes = shares(&ordinary, &mut problems);
+    // A member that says nothing about case compares as the last that does.
+    let case_sensitive = ordinary.iter().rev().find_map(|member| member.rule.mapping.case_sensitive).unwrap_or(true);
+    let mut routes = shares(&ordinary, case_sensitive, &mut problems);
     let shared =
         (ordinary.len() > 1).then(|| Shared::of(db, reads, &first_rule, ordinary.iter().map(|member| member.rule)));
     let shadow = members.iter().find(|member| member.rule.mapping.shadow);
@@ -155,7 +165,7 @@ fn agreeing<'a>(members: Vec<Member<'a>>, problems: &mut Vec<Problem>) -> Vec<Me
 }
 
 /// Cumulative shares in percent, in upstream's emission order. One member gets everything, whatever its weight.
-fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
+fn shares(members: &[&Member], case_sensitive: bool, problems: &mut Vec<Problem>) -> Vec<Route> {
     let weights: Vec<(&ObjectKey, Option<u32>)> =
         members.iter().map(|member| (member.key, member.rule.mapping.weight)).collect();
     // Most groups have one member, and collecting makes room for four.
@@ -164,7 +174,7 @@ fn shares(members: &[&Member], problems: &mut Vec<Problem>) -> Vec<Route> {
         let member = members.get(index)?;
         Some(Route {
             source: member.key.clone(),
-            case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(true),
+            case_sensitive: member.rule.mapping.case_sensitive.unwrap_or(case_sensitive),
             fraction,
             action: member.rule.action.clone(),
         })

@@ -516,7 +516,9 @@ fn headers(mapping: &ParsedMapping, defaults: &RouteDefaults, upstream: &Upstrea
     };
     let mut add_request = either(&mapping.add_request_headers, &defaults.add_request_headers);
     if mapping.add_linkerd_headers.unwrap_or(defaults.add_linkerd_headers) {
-        let value = format!("{}:{}", upstream.host, upstream.port);
+        // Upstream looks at the scheme only, not at `tls`.
+        let by_scheme = if mapping.service.tls_scheme == Some(true) { 443 } else { 80 };
+        let value = format!("{}:{}", upstream.host, mapping.service.port.unwrap_or(by_scheme));
         add_request.push(HeaderValue { name: "l5d-dst-override".into(), value: value.into(), append: true });
     }
     HeaderEdits {

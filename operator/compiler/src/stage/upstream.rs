@@ -214,7 +214,12 @@ impl UpstreamKey {
 }
 
 fn breaker_text(breaker: &CircuitBreaker) -> String {
-    let mut text = format!("cb{}", if breaker.high_priority { 'h' } else { 'n' });
+    let priority = match (breaker.priority_is_written, breaker.high_priority) {
+        (false, _) => 'n',
+        (true, true) => 'h',
+        (true, false) => 'd',
+    };
+    let mut text = format!("cb{priority}");
     let limits = [
         ('c', breaker.max_connections),
         ('p', breaker.max_pending_requests),

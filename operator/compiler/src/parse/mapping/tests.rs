@@ -132,18 +132,18 @@ fn what_is_wrong_with_a_mapping_is_named() {
             ),
             (json!({"circuit_breakers": [{}, {}]}), &["Degraded spec.circuit_breakers[1].priority ConflictingFields"]),
             (json!({"keepalive": {"probes": 5_000_000_000_i64}}), &["Degraded spec.keepalive.probes InvalidValue"]),
-            (json!({"load_balancer": {"policy": "ring_hash"}}), &["Degraded spec.load_balancer ConflictingFields"]),
+            (json!({"load_balancer": {"policy": "ring_hash"}}), &["Refused spec.load_balancer ConflictingFields"]),
             (
                 json!({"load_balancer": {"policy": "maglev", "header": "h", "source_ip": true}}),
-                &["Degraded spec.load_balancer ConflictingFields"],
+                &["Refused spec.load_balancer ConflictingFields"],
             ),
             (
                 json!({"load_balancer": {"policy": "round_robin", "header": "h"}}),
-                &["Degraded spec.load_balancer ConflictingFields"],
+                &["Refused spec.load_balancer ConflictingFields"],
             ),
             (
                 json!({"load_balancer": {"policy": "ring_hash", "header": "a b"}}),
-                &["Degraded spec.load_balancer.header InvalidValue"],
+                &["Refused spec.load_balancer.header InvalidValue"],
             ),
             (json!({"load_balancer": {"policy": "ring_hash", "header": "a"}}), &[]),
             (
