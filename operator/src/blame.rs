@@ -191,7 +191,7 @@ fn names(detail: &str, name: &str) -> bool {
 }
 
 /// The socket, not the configuration, is in the way; the port is the Listener's.
-fn cannot_bind(detail: &str) -> bool {
+pub fn cannot_bind(detail: &str) -> bool {
     ["cannot bind", "Address already in use", "Permission denied", "Cannot assign requested address"]
         .iter()
         .any(|text| detail.contains(text))
