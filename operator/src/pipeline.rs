@@ -81,6 +81,8 @@ pub struct Pipeline {
     paranoid: Option<Paranoid>,
     /// What the replicas know of each other.
     progress: Progress,
+    /// Objects that were refused because of a Secret they use, to be tried again with another one.
+    refused_with: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Decisions that are not in a batch yet.
     decided: Vec<Decision>,
     /// A search among several objects is told.
@@ -122,6 +124,7 @@ impl Pipeline {
             searching: false,
             hold: Hold::default(),
             progress: Progress::default(),
+            refused_with: BTreeMap::new(),
             retain: BTreeMap::new(),
             problems: BTreeMap::new(),
             reporter: Reporter::new(reports, metrics.clone()),
@@ -389,14 +392,14 @@ impl Pipeline {
             Change::Put(object) => {
                 let old = self.prints.insert(object.key.clone(), object.fingerprint);
                 if old != Some(object.fingerprint) {
-                    self.decided.extend(self.quarantine.changed(&object.key));
+                    self.changed(&object.key);
                 }
                 self.answered_secret(&object.key);
                 touched.push((object.key.clone(), What::Put, received));
             }
             Change::Gone(key) => {
                 let known = self.prints.remove(key).is_some();
-                self.decided.extend(self.quarantine.changed(key));
+                self.changed(key);
                 self.answered_secret(key);
                 if known {
                     touched.push((key.clone(), What::Gone, received));
@@ -413,6 +416,14 @@ impl Pipeline {
                 }
             }
             Change::Retained(..) | Change::Refusal(..) => {}
+        }
+    }
+
+    /// What was said about the old version is void, and about those who were refused because of it.
+    fn changed(&mut self, key: &ObjectKey) {
+        self.decided.extend(self.quarantine.changed(key));
+        for user in self.refused_with.remove(key).into_iter().flatten() {
+            self.decided.extend(self.quarantine.changed(&user));
         }
     }
 
@@ -498,13 +509,22 @@ impl Pipeline {
         }
         if kind == ResourceType::Secret {
             // The Secret itself serves others, too; those who use it for this are to be told.
-            let users: Vec<ObjectKey> =
+            let users: BTreeSet<ObjectKey> =
                 resources.iter().flat_map(|(name, _)| self.compiler.users_of_secret(name)).collect();
+            for secret in &guilty {
+                self.refused_with.entry(secret.clone()).or_default().extend(users.iter().cloned());
+            }
             guilty.extend(users);
+        }
+        // Services and Secrets have no status, and are not left out: Envoy goes on with what it has of them.
+        let (mut guilty, others): (Vec<_>, Vec<_>) = guilty.into_iter().partition(|key| key.kind.is_custom());
+        for key in &others {
+            self.report_client(client, format!("{} of {key}: {text}", kind.short()).into());
         }
         guilty.sort();
         guilty.dedup();
-        if charges.unknown || (charges.scopes.is_empty() && guilty.is_empty()) {
+        if charges.unknown || (!charges.divided && charges.scopes.is_empty() && guilty.is_empty() && others.is_empty())
+        {
             let names: Vec<&str> = resources.iter().map(|(name, _)| &**name).take(5).collect();
             self.report_client(client, format!("{} {}: {text}", kind.short(), names.join(", ")).into());
         }
