@@ -130,6 +130,8 @@ pub struct Charges {
     pub objects: Vec<ObjectKey>,
     /// Nothing of it leads to an object.
     pub unknown: bool,
+    /// The stream sends the resources again, apart, and will be heard of.
+    pub divided: bool,
 }
 
 /// Reads a NACK. CDS and LDS errors name the resources ("Error adding/updating cluster(s) a: …, b: …") and apply the
@@ -151,15 +153,18 @@ pub fn charges(kind: ResourceType, resources: &[(Arc<str>, Version)], detail: &s
         ResourceType::Cluster => match meant.as_slice() {
             [sole] => charges.clusters.push(sole.0.clone()),
             _ if meant.len() < resources.len() => charges.clusters.extend(meant.iter().map(|(name, _)| name.clone())),
-            _ => charges.unknown = true,
+            // The stream sends them again, apart, until the guilty one is alone.
+            _ => charges.divided = true,
         },
+        ResourceType::Endpoint if meant.len() > 1 => charges.divided = true,
         ResourceType::Endpoint | ResourceType::Secret => match meant.as_slice() {
             [(name, _)] => charges.objects.extend(source_of(kind, name)),
             _ => charges.unknown = true,
         },
         ResourceType::ExtensionConfig => charges.unknown = true,
     }
-    charges.unknown |= charges.scopes.is_empty() && charges.clusters.is_empty() && charges.objects.is_empty();
+    charges.unknown |=
+        !charges.divided && charges.scopes.is_empty() && charges.clusters.is_empty() && charges.objects.is_empty();
     charges
 }
 
@@ -191,7 +196,7 @@ fn names(detail: &str, name: &str) -> bool {
 }
 
 /// The socket, not the configuration, is in the way; the port is the Listener's.
-fn cannot_bind(detail: &str) -> bool {
+pub fn cannot_bind(detail: &str) -> bool {
     ["cannot bind", "Address already in use", "Permission denied", "Cannot assign requested address"]
         .iter()
         .any(|text| detail.contains(text))
@@ -218,7 +223,12 @@ mod tests {
         let text = "Error adding/updating cluster(s) cluster_a: bad, cluster_c: worse";
         let found = charges(ResourceType::Cluster, &sent, text);
         assert_eq!(found.clusters, ["cluster_a".into(), Arc::<str>::from("cluster_c")]);
-        assert!(!found.unknown && charges(ResourceType::Cluster, &sent, "no names").unknown);
+        assert!(!found.unknown);
+        assert_eq!(
+            charges(ResourceType::Cluster, &sent, "no names"),
+            Charges { divided: true, ..Charges::default() },
+            "the stream looks further"
+        );
         assert_eq!(charges(ResourceType::Cluster, &resources(&["x"]), "no names").clusters, ["x".into()]);
     }
 

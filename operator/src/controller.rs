@@ -16,6 +16,7 @@ mod kind;
 mod lease;
 mod memory;
 mod observed;
+mod replicas;
 mod view;
 mod wake;
 mod writer;
@@ -24,6 +25,7 @@ pub use dirty::Dirty;
 pub use lease::{Election, Leadership, Pace};
 pub use memory::Memory;
 pub use observed::{FieldManagers, ObservedStatus};
+pub use replicas::Replicas;
 pub use view::{Identity, StatusView};
 
 use crate::mailbox::Mailbox;
@@ -38,11 +40,16 @@ use kube::{Client, Config};
 use kube_runtime::reflector::{self, store::Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::{BoxError, ServiceExt};
 use wake::{Waited, Wake};
 use writer::StatusWriter;
+
+/// A pipeline that is not busy has a snapshot by then.
+const SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// Statuses of all kinds. Kinds are added before it runs.
 pub struct Statuses {
@@ -52,6 +59,7 @@ pub struct Statuses {
     manager: String,
     targets: Vec<Arc<dyn Target>>,
     memory: Option<(Memory, Arc<Mailbox>)>,
+    replicas: Option<Replicas>,
 }
 
 /// The name of field manager, Lease and ConfigMaps of an installation.
@@ -104,12 +112,17 @@ pub type Marked<K> = (Writer<StatusView<K>>, Arc<Dirty<K>>);
 impl Statuses {
     /// For the objects of the board, written under this name, see [`manager_name`].
     pub fn new(board: Arc<Board>, metrics: Arc<Metrics>, client: Client, manager: String) -> Self {
-        Self { board, metrics, client, manager, targets: Vec::new(), memory: None }
+        Self { board, metrics, client, manager, targets: Vec::new(), memory: None, replicas: None }
     }
 
     /// Keeps a memory up to date, too, and takes over what another leader left in it.
     pub fn remember(&mut self, memory: Memory, mailbox: Arc<Mailbox>) {
         self.memory = Some((memory, mailbox));
+    }
+
+    /// Waits for what the Envoys of other replicas say, too.
+    pub fn agree(&mut self, replicas: Replicas) {
+        self.replicas = Some(replicas);
     }
 
     /// Adds a kind: the feed fills the store with its objects and marks those that change. `None` for kinds that the
@@ -156,6 +169,16 @@ impl Statuses {
         }
         // Ends with this future, and everything in it with what it has under way.
         let mut controllers = JoinSet::new();
+        if let Some(replicas) = self.replicas.clone() {
+            let board = self.board.clone();
+            let (begun, others) = oneshot::channel();
+            controllers.spawn(async move { replicas.listen(&board, begun).await });
+            // What they have must count for the first status, too: the pipeline answers with a snapshot.
+            if others.await == Ok(true) {
+                let _ = timeout(SNAPSHOT, bell.changed()).await;
+            }
+        }
+        let mut started = false;
         let mut wake = Wake::new(self.board.clone(), waited);
         loop {
             let now = Instant::now();
@@ -165,7 +188,7 @@ impl Statuses {
                 self.targets.iter().for_each(|target| target.mark_all_but(&|key| wake.is_waiting(key)));
             }
             self.mark(due.objects);
-            if controllers.is_empty() {
+            if !std::mem::replace(&mut started, true) {
                 for target in &self.targets {
                     controllers.spawn(target.run(shared.clone()));
                 }

@@ -23,6 +23,7 @@ pub mod feed;
 pub mod mailbox;
 pub mod pipeline;
 pub mod quarantine;
+pub mod replicas;
 pub mod settings;
 mod sharded;
 pub mod snapshot;

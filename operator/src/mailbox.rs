@@ -4,9 +4,10 @@
 //! older one, so what waits is bounded by what exists; feeds that run ahead wait for room.
 
 use crate::feed::{FeedId, SourceProblem};
+use crate::replicas::{Generations, Report};
 use ahash::AHashMap;
 use compiler::Change;
-use ir::ObjectKey;
+use ir::{Kind, ObjectKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,6 +16,8 @@ use std::time::Instant;
 const CAPACITY: usize = 100_000;
 /// Notes for people that may wait; later ones are dropped.
 const NOTES: usize = 1_000;
+/// States that may wait; when there are more, only the newest of each kind counts.
+const STATES: usize = 10_000;
 
 /// The queue between many senders and the pipeline.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct Batch {
     pub problems: BTreeMap<FeedId, Vec<SourceProblem>>,
     /// Things to tell a person.
     pub notes: Vec<String>,
+    /// States of kinds that feeds have reached, one after the other; their changes are in this batch or in an earlier one.
+    pub reached: Vec<(Kind, Generations)>,
+    /// What the other replicas say, if they have said anything new.
+    pub reports: Option<BTreeMap<Arc<str>, Arc<Report>>>,
     /// Readiness is to be failed: the gateway is draining.
     pub draining: bool,
 }
@@ -123,6 +130,23 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
+    /// A feed has posted the changes that lead to these states of a kind.
+    pub fn reached(&self, kind: Kind, states: impl IntoIterator<Item = Generations>) {
+        let mut waiting = self.lock();
+        let reached = &mut waiting.batch.reached;
+        reached.extend(states.into_iter().map(|state| (kind, state)));
+        if reached.len() > STATES {
+            *reached = std::mem::take(reached).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+        }
+        self.arrived.notify_one();
+    }
+
+    /// What the other replicas say now; nothing when this one need not know.
+    pub fn reports(&self, reports: BTreeMap<Arc<str>, Arc<Report>>) {
+        self.lock().batch.reports = Some(reports);
+        self.arrived.notify_one();
+    }
+
     /// Tells people something.
     pub fn note(&self, note: String) {
         let mut waiting = self.lock();
@@ -199,6 +223,8 @@ impl Batch {
             && self.listed.is_empty()
             && self.problems.is_empty()
             && self.notes.is_empty()
+            && self.reached.is_empty()
+            && self.reports.is_none()
             && !self.draining
     }
 }
@@ -206,7 +232,6 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ir::Kind;
 
     fn gone(name: &str) -> Change {
         Change::Gone(ObjectKey::new(Kind::Mapping, "default", name))
@@ -266,6 +291,18 @@ mod tests {
         assert_eq!(mailbox.take_until(Some(Instant::now())).unwrap().changes.len(), 1);
         mailbox.close();
         assert!(mailbox.take_until(Some(Instant::now())).is_none());
+    }
+
+    #[test]
+    fn of_too_many_states_the_newest_stay() {
+        let mailbox = Mailbox::default();
+        mailbox.reached(Kind::Host, [Generations(1)]);
+        for state in 0..25_000 {
+            mailbox.reached(Kind::Mapping, [Generations(state)]);
+        }
+        let reached = mailbox.take().unwrap().reached;
+        assert!(reached.len() <= STATES && reached.contains(&(Kind::Host, Generations(1))));
+        assert_eq!(reached.last(), Some(&(Kind::Mapping, Generations(24_999))));
     }
 
     #[test]

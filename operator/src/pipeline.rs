@@ -10,6 +10,7 @@
 mod hold;
 mod memory;
 mod paranoid;
+mod progress;
 mod report;
 
 pub use memory::RefusalMemory;
@@ -19,6 +20,7 @@ use crate::blame::{self, Parts};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::{Batch, Mailbox};
 use crate::quarantine::{Decision, Quarantine, Scope, ScopeKind};
+use crate::replicas::Refused;
 use crate::snapshot::{Board, Client, Journal, Snapshot};
 use ahash::AHashMap;
 use compiler::{Change, Compiler, Object, Options, Outcome, Refusal, WantedChanges, WantedName};
@@ -27,6 +29,7 @@ use envoy::Renderer;
 use hold::Hold;
 use ir::{Kind, ObjectKey, RowChanges};
 use paranoid::Paranoid;
+use progress::Progress;
 use report::Reporter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +79,10 @@ pub struct Pipeline {
     /// Routes that wait for Envoy to resolve a name.
     hold: Hold,
     paranoid: Option<Paranoid>,
+    /// What the replicas know of each other.
+    progress: Progress,
+    /// Objects that were refused because of a Secret they use, to be tried again with another one.
+    refused_with: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Decisions that are not in a batch yet.
     decided: Vec<Decision>,
     /// A search among several objects is told.
@@ -116,6 +123,8 @@ impl Pipeline {
             decided: Vec::new(),
             searching: false,
             hold: Hold::default(),
+            progress: Progress::default(),
+            refused_with: BTreeMap::new(),
             retain: BTreeMap::new(),
             problems: BTreeMap::new(),
             reporter: Reporter::new(reports, metrics.clone()),
@@ -148,6 +157,10 @@ impl Pipeline {
             self.event(event);
         }
         self.snapshot.draining |= batch.draining;
+        self.progress.reached(batch.reached);
+        if let Some(reports) = batch.reports {
+            self.progress.heard(&reports);
+        }
         for note in batch.notes {
             self.reporter.note(note);
         }
@@ -173,7 +186,27 @@ impl Pipeline {
         }
         self.release();
         self.doubt();
+        self.agree();
         self.publish_snapshot();
+    }
+
+    /// Says how far this replica is, finds out how far the others are, and takes over what their Envoys refused.
+    fn agree(&mut self) {
+        if self.snapshot.published {
+            self.progress.settled(self.snapshot.batch);
+        }
+        // An object that is held back is not where its batch is.
+        let waits = !self.decided.is_empty() || self.hold.due().is_some() || self.quarantine.searching() > 0;
+        let live = self.snapshot.live_here().filter(|_| self.snapshot.published && !waits);
+        self.board.tell(self.progress.live(self.snapshot.clients.len(), live));
+        self.snapshot.elsewhere = self.progress.elsewhere();
+        for (key, refused) in self.progress.refused_elsewhere() {
+            // It is about that version and no other, which this replica may have to see yet.
+            let object = self.compiler.object(key).filter(|_| !self.quarantine.refusals().contains_key(key));
+            if object.is_some_and(|object| object.uid == refused.uid && object.generation == refused.generation) {
+                self.decided.extend(self.quarantine.refuse([key.clone()], &refused.text));
+            }
+        }
     }
 
     /// Compares with a compilation from scratch, if that is wanted.
@@ -359,14 +392,14 @@ impl Pipeline {
             Change::Put(object) => {
                 let old = self.prints.insert(object.key.clone(), object.fingerprint);
                 if old != Some(object.fingerprint) {
-                    self.decided.extend(self.quarantine.changed(&object.key));
+                    self.changed(&object.key);
                 }
                 self.answered_secret(&object.key);
                 touched.push((object.key.clone(), What::Put, received));
             }
             Change::Gone(key) => {
                 let known = self.prints.remove(key).is_some();
-                self.decided.extend(self.quarantine.changed(key));
+                self.changed(key);
                 self.answered_secret(key);
                 if known {
                     touched.push((key.clone(), What::Gone, received));
@@ -383,6 +416,14 @@ impl Pipeline {
                 }
             }
             Change::Retained(..) | Change::Refusal(..) => {}
+        }
+    }
+
+    /// What was said about the old version is void, and about those who were refused because of it.
+    fn changed(&mut self, key: &ObjectKey) {
+        self.decided.extend(self.quarantine.changed(key));
+        for user in self.refused_with.remove(key).into_iter().flatten() {
+            self.decided.extend(self.quarantine.changed(&user));
         }
     }
 
@@ -468,13 +509,22 @@ impl Pipeline {
         }
         if kind == ResourceType::Secret {
             // The Secret itself serves others, too; those who use it for this are to be told.
-            let users: Vec<ObjectKey> =
+            let users: BTreeSet<ObjectKey> =
                 resources.iter().flat_map(|(name, _)| self.compiler.users_of_secret(name)).collect();
+            for secret in &guilty {
+                self.refused_with.entry(secret.clone()).or_default().extend(users.iter().cloned());
+            }
             guilty.extend(users);
+        }
+        // Services and Secrets have no status, and are not left out: Envoy goes on with what it has of them.
+        let (mut guilty, others): (Vec<_>, Vec<_>) = guilty.into_iter().partition(|key| key.kind.is_custom());
+        for key in &others {
+            self.report_client(client, format!("{} of {key}: {text}", kind.short()).into());
         }
         guilty.sort();
         guilty.dedup();
-        if charges.unknown || (charges.scopes.is_empty() && guilty.is_empty()) {
+        if charges.unknown || (!charges.divided && charges.scopes.is_empty() && guilty.is_empty() && others.is_empty())
+        {
             let names: Vec<&str> = resources.iter().map(|(name, _)| &**name).take(5).collect();
             self.report_client(client, format!("{} {}: {text}", kind.short(), names.join(", ")).into());
         }
@@ -496,6 +546,9 @@ impl Pipeline {
                 if let Some(memory) = &mut self.memory {
                     memory.forget(&key);
                 }
+                let refusals = self.quarantine.refusals().iter();
+                let local = refusals.filter(|(_, text)| blame::cannot_bind(text)).map(|(key, _)| key.kind).collect();
+                self.progress.released(&key, &local);
                 changes.push(Change::Refusal(key, None));
             }
             Decision::Report(client, text) => self.report_client(client, text),
@@ -524,6 +577,11 @@ impl Pipeline {
         let Some(fingerprint) = known.or_else(|| self.compiler.object(&key).map(|object| object.fingerprint)) else {
             return;
         };
+        if let Some(object) = self.compiler.object(&key).filter(|_| !held) {
+            let local = blame::cannot_bind(&text);
+            let refused = Refused { uid: object.uid.clone(), generation: object.generation, text: text.clone() };
+            self.progress.refused(key.clone(), refused, local);
+        }
         let refusal = Refusal { fingerprint, held, text };
         // What Envoy refused must not come back as the last good version.
         self.retain.remove(&key);

@@ -300,7 +300,7 @@ impl<C: Content> Quarantine<C> {
         let Some(history) = self.scopes.get_mut(scope) else { return };
         let acked = history.clients.get(&client).and_then(|answers| answers.acked.as_ref()).map(|(_, content)| content);
         let Some(content) = history.find(version).map(|found| found.content.clone()) else { return };
-        let all = content.suspects(acked);
+        let (all, known) = (content.suspects(acked), acked.is_some());
         let free: Vec<ObjectKey> =
             all.iter().filter(|key| !self.held.contains_key(key) && !self.refused.contains_key(key)).cloned().collect();
         if free.is_empty() {
@@ -319,8 +319,17 @@ impl<C: Content> Quarantine<C> {
             // A text that fits most of them says nothing.
             search.likely =
                 Some(content.quoted(text)).filter(|likely| likely.len() * 2 <= free.len()).unwrap_or_default();
-            self.hold(&free, scope, text, decisions);
-            search.add_guilty(free);
+            // Of a client that was there before this process nothing is known, and all of this may serve there: to begin
+            // with nothing would take it away. So the first guess is that Envoy's words are about the guilty.
+            let guess = if known {
+                Vec::new()
+            } else {
+                free.iter().filter(|key| search.likely.contains(key)).cloned().collect()
+            };
+            search.guesses = !guess.is_empty();
+            let first = if guess.is_empty() { free } else { guess };
+            self.hold(&first, scope, text, decisions);
+            search.add_guilty(first);
         }
         self.searches.insert(scope.clone(), search);
     }

@@ -1,6 +1,7 @@
 //! What the pipeline publishes for everybody else to read.
 
 use crate::feed::SourceProblem;
+use crate::replicas::Report;
 use crate::sharded::Sharded;
 use crate::status::{Acknowledgement, Backends};
 use ahash::AHashSet;
@@ -20,6 +21,7 @@ pub struct Board {
     /// Kept only while somebody follows.
     journal: Mutex<Option<Journal>>,
     remembered: watch::Sender<Remembered>,
+    report: watch::Sender<Report>,
 }
 
 /// What a restarted process could not find out by itself. Copies share what they hold.
@@ -47,6 +49,7 @@ impl Default for Board {
             bell: watch::Sender::new(0),
             journal: Mutex::default(),
             remembered: watch::Sender::default(),
+            report: watch::Sender::default(),
         }
     }
 }
@@ -90,6 +93,22 @@ impl Board {
     /// Changes what is to outlive the process; `change` says whether it did.
     pub fn remember(&self, change: impl FnOnce(&mut Remembered) -> bool) {
         self.remembered.send_if_modified(change);
+    }
+
+    /// What this replica tells the others, as it changes.
+    pub fn report(&self) -> watch::Receiver<Report> {
+        self.report.subscribe()
+    }
+
+    /// Replaces what this replica tells the others.
+    pub fn tell(&self, report: &Report) {
+        self.report.send_if_modified(|told| {
+            let differs = told != report;
+            if differs {
+                *told = report.clone();
+            }
+            differs
+        });
     }
 
     /// Begins to note what changes, or ends it.
@@ -158,6 +177,8 @@ pub struct Snapshot {
     pub backings: Sharded<Arc<str>, Backing>,
     /// Connected clients.
     pub clients: Arc<BTreeMap<u64, Client>>,
+    /// The newest batch that the Envoys of every other replica have; `None` when there are no others.
+    pub elsewhere: Option<u64>,
     /// What is wrong with the sources.
     pub problems: Arc<Vec<SourceProblem>>,
 }
@@ -186,8 +207,13 @@ impl Snapshot {
         }
     }
 
-    /// The newest batch that every connected client has; `None` when none is connected.
+    /// The newest batch that every connected client has, here and in other replicas; `None` when none is connected.
     pub fn live(&self) -> Option<u64> {
+        [self.live_here(), self.elsewhere].into_iter().flatten().min()
+    }
+
+    /// The newest batch that every client of this replica has; `None` when none is connected.
+    pub fn live_here(&self) -> Option<u64> {
         self.clients.values().map(|client| client.live).min()
     }
 

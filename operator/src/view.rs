@@ -71,7 +71,7 @@ impl Probe {
 impl diag::Source for View {
     fn health(&self) -> Health {
         let snapshot = self.board.load();
-        let served = !self.needs_proxy || snapshot.live().is_some_and(|live| live > 0);
+        let served = !self.needs_proxy || snapshot.live_here().is_some_and(|live| live > 0);
         let alive = self.probe.alive(&snapshot, served, Instant::now());
         Health { alive, ready: snapshot.published && served && !snapshot.draining }
     }
@@ -131,7 +131,7 @@ pub fn status_report(snapshot: &Snapshot, options: &Options) -> StatusReport {
             ambassador_id: options.ambassador_id.to_string(),
             namespace: options.namespace.to_string(),
             batch: snapshot.batch,
-            live_batch: snapshot.live().unwrap_or(0),
+            live_batch: snapshot.live_here().unwrap_or(0),
             waiting_for: snapshot.waiting_for.to_vec(),
             draining: snapshot.draining,
         },

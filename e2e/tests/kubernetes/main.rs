@@ -10,5 +10,6 @@
 mod definitions;
 mod explain;
 mod faults;
+mod replicas;
 mod scene;
 mod statuses;

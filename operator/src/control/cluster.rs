@@ -1,6 +1,6 @@
 //! What a control plane does in a Kubernetes cluster beside its pipeline: reads objects, writes statuses.
 
-use crate::controller::{self, Election, Memory, Pace, Statuses};
+use crate::controller::{self, Election, Memory, Pace, Replicas, Statuses};
 use crate::feed::kube::{self as objects, Custom, Follow, Followed, Followers, Scope, Wire};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
@@ -62,6 +62,8 @@ pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Ve
     feeds.push(memory.feed(FeedId(first.0 + feeds.len()), mailbox.clone()));
 
     let identity = identity(environment, parent);
+    let replicas = Replicas::new(client.clone(), &options.namespace, &manager, &identity, mailbox.clone());
+    statuses.agree(replicas.clone());
     let election = Election::new(client, &options.namespace, &manager, &identity, Pace::default());
     let stop = CancellationToken::new();
     let (done, quiet) = oneshot::channel::<()>();
@@ -72,8 +74,14 @@ pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Ve
         until.run_until_cancelled(statuses.run(leadership)).await;
         drop(done);
     };
+    let (told, until) = (board.clone(), stop.clone());
+    let telling = async move {
+        if until.run_until_cancelled(replicas.tell(&told)).await.is_none() {
+            replicas.leave().await;
+        }
+    };
     let all = Box::pin(async move {
-        tokio::join!(writing, standing);
+        tokio::join!(writing, standing, telling);
         drop(ending);
     });
     work.send(all).map_err(|_| anyhow::anyhow!("the thread that writes statuses has ended"))?;

@@ -156,7 +156,7 @@ impl Reporter {
 
     /// A client has got further.
     pub(super) fn live(&mut self, snapshot: &Snapshot) {
-        let Some(live) = snapshot.live() else { return };
+        let Some(live) = snapshot.live_here() else { return };
         if let Some((batch, begun)) = self.first
             && live >= batch
         {
@@ -177,7 +177,7 @@ impl Reporter {
     /// Whether Envoy has something to acknowledge for that object.
     fn awaits(&self, snapshot: &Snapshot, key: &ObjectKey) -> bool {
         let works = snapshot.entries.get(key).is_none_or(|entry| entry.verdict.accepted && entry.verdict.attached);
-        works && snapshot.live().is_some()
+        works && snapshot.live_here().is_some()
     }
 
     fn finish(&mut self, snapshot: &Snapshot, key: &ObjectKey, live: bool) {

@@ -52,6 +52,8 @@ pub(super) struct Search {
     pub(super) since: u64,
     /// How often the base was refused.
     pub(super) base_attempts: u32,
+    /// The base is everything but what Envoy's text seems to speak of. Only if it passes, that is guilty.
+    pub(super) guesses: bool,
     phase: Phase,
     stack: Vec<Group>,
 }
@@ -66,6 +68,7 @@ impl Search {
             unpublished: true,
             since: u64::MAX,
             base_attempts: 0,
+            guesses: false,
             phase: Phase::Base,
             stack: Vec::new(),
         }
@@ -98,6 +101,9 @@ impl Search {
             group.guilty &= group.members.len() == before;
         }
         if self.in_base() {
+            if std::mem::take(&mut self.guesses) {
+                self.stack.iter_mut().for_each(|group| group.guilty = false);
+            }
             // What is on the stack is held and was not part of this answer: it is as guilty or not as it was before.
             self.add_guilty(suspects);
             return;

@@ -81,38 +81,43 @@ impl World {
     /// Batches and answers until nothing moves. Panics when it never ends.
     fn run(&mut self, mut decisions: Vec<Decision>, limit: usize) {
         for _ in 0..limit {
-            self.batch += 1;
-            self.obey(std::mem::take(&mut decisions));
-            let table = self.table();
-            let fresh = self.store.as_ref() != Some(&table);
-            if fresh {
-                self.store = Some(table.clone());
-                self.quarantine.published(self.batch, &scope(), Some((Self::version(&table), table.clone())));
-            }
-            decisions = self.quarantine.settled(self.batch);
-            if !fresh {
-                if decisions.is_empty() {
-                    return;
-                }
-                continue;
-            }
-            self.pushes += 1;
-            self.answers += 1;
-            let refuse =
-                self.broken_base || table.0.iter().any(|(key, version)| self.bad.contains(&(key.clone(), *version)));
-            let version = Self::version(&table);
-            if refuse {
-                let text: Arc<str> = self.text.as_str().into();
-                decisions.extend(self.quarantine.refused(ENVOY, &scope(), version, &text));
-            } else {
-                for (key, version) in &table.0 {
-                    self.retained.insert(key.clone(), *version);
-                }
-                self.serving = table;
-                decisions.extend(self.quarantine.acked(ENVOY, &scope(), version));
+            if !self.run_once(&mut decisions) {
+                return;
             }
         }
         panic!("no end after {limit} batches: {:?}", self.quarantine.searches);
+    }
+
+    /// One batch and its answer. Whether anything may follow.
+    fn run_once(&mut self, decisions: &mut Vec<Decision>) -> bool {
+        self.batch += 1;
+        self.obey(std::mem::take(decisions));
+        let table = self.table();
+        let fresh = self.store.as_ref() != Some(&table);
+        if fresh {
+            self.store = Some(table.clone());
+            self.quarantine.published(self.batch, &scope(), Some((Self::version(&table), table.clone())));
+        }
+        *decisions = self.quarantine.settled(self.batch);
+        if !fresh {
+            return !decisions.is_empty();
+        }
+        self.pushes += 1;
+        self.answers += 1;
+        let refuse =
+            self.broken_base || table.0.iter().any(|(key, version)| self.bad.contains(&(key.clone(), *version)));
+        let version = Self::version(&table);
+        if refuse {
+            let text: Arc<str> = self.text.as_str().into();
+            decisions.extend(self.quarantine.refused(ENVOY, &scope(), version, &text));
+        } else {
+            for (key, version) in &table.0 {
+                self.retained.insert(key.clone(), *version);
+            }
+            self.serving = table;
+            decisions.extend(self.quarantine.acked(ENVOY, &scope(), version));
+        }
+        true
     }
 
     fn with(count: usize) -> Self {
@@ -172,7 +177,7 @@ fn a_quoted_name_saves_the_search() {
     world.text = "m06543 is malformed".into();
     world.run(Vec::new(), 200);
     assert_eq!(world.refused(), [key(6_543)]);
-    assert_eq!(world.answers, 3, "everything, nothing, everything else");
+    assert_eq!(world.answers, 2, "everything, and everything else");
 }
 
 #[test]
@@ -183,6 +188,25 @@ fn a_misleading_text_does_no_harm() {
     world.run(Vec::new(), 200);
     assert_eq!(world.refused(), [key(9)]);
     assert_eq!(world.serving.0.len(), 63);
+    assert!(world.reports.is_empty());
+}
+
+/// After a restart of this process nothing is known of what a client has.
+#[test]
+fn nobody_else_goes_when_the_text_quotes_the_guilty_to_a_process_that_has_just_started() {
+    let mut world = World::with(100);
+    world.bad.insert((key(7), 1));
+    world.bad.insert((key(8), 1));
+    world.text = "m00007 and m00008 and m00009 look bad".into();
+    let mut least = usize::MAX;
+    let mut decisions = Vec::new();
+    for _ in 0..50 {
+        world.run_once(&mut decisions);
+        if world.serving.0.len() < least && !world.serving.0.is_empty() {
+            least = world.serving.0.len();
+        }
+    }
+    assert_eq!((world.refused(), world.serving.0.len(), least), (vec![key(7), key(8)], 98, 97));
 }
 
 #[test]

@@ -54,13 +54,20 @@ impl Drop for Client {
 pub type Judge = fn(&DeltaDiscoveryResponse) -> Option<String>;
 
 impl Client {
-    /// Connects and subscribes to all clusters and listeners, and to these route tables.
-    pub async fn connect(socket: &Path, tables: &[&str], judge: Judge) -> Self {
+    /// Connects and subscribes to all clusters and listeners, and to these route tables and secrets. Endpoints come behind
+    /// their clusters without being asked for.
+    pub async fn connect(socket: &Path, tables: &[&str], secrets: &[&str], judge: Judge) -> Self {
         let channel = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap();
         let (requests, stream) = mpsc::channel(64);
-        for (kind, names) in
-            [(ResourceType::Cluster, &[][..]), (ResourceType::Listener, &[]), (ResourceType::Route, tables)]
-        {
+        for (kind, names) in [
+            (ResourceType::Cluster, &[][..]),
+            (ResourceType::Listener, &[]),
+            (ResourceType::Route, tables),
+            (ResourceType::Secret, secrets),
+        ] {
+            if names.is_empty() && kind == ResourceType::Secret {
+                continue;
+            }
             let request = DeltaDiscoveryRequest {
                 node: Some(Node { id: "test".into(), ..Node::default() }),
                 type_url: kind.type_url().into(),

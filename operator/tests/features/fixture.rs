@@ -103,7 +103,7 @@ impl Gateway {
 
     /// A client that has the clear-text table.
     pub async fn client(&self, judge: Judge) -> Client {
-        Client::connect(&self.socket(), &[TABLE], judge).await
+        Client::connect(&self.socket(), &[TABLE], &[], judge).await
     }
 
     pub fn write(&self, name: &str, text: &str) {

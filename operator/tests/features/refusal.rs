@@ -1,6 +1,6 @@
 //! What Envoy refuses is found, kept out, and named; its neighbours do not notice.
 
-use crate::client::has;
+use crate::client::{Client, has};
 use crate::fixture::{BASE, Gateway, TABLE, key, mapping, with_header};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use ir::Kind;
@@ -140,4 +140,101 @@ async fn a_refused_cluster_is_told_on_the_mappings_that_need_it() {
     let _client = gateway.client(judge).await;
     let condition = gateway.condition(&key(Kind::Mapping, "one"), "Programmed", "False/Refused").await;
     assert!(condition.message.contains("not today"), "{condition:?}");
+}
+
+/// A Service with one endpoint at that address, and a Mapping to it.
+fn service(name: &str, address: &str) -> String {
+    format!(
+        "---\n{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{ports: [{{port: 80}}]}}}}\n\
+         ---\n{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, \
+         metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}, \
+         ports: [{{port: 8080, protocol: TCP}}], endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]}}\n\
+         ---\n{{apiVersion: getambassador.io/v3alpha1, kind: Mapping, metadata: {{name: {name}}}, \
+         spec: {{hostname: '*', prefix: /{name}/, service: {name}}}}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_endpoints_are_found_among_their_neighbours_and_told() {
+    let judge = |response: &DeltaDiscoveryResponse| {
+        let bad = |one: &envoy_types::pb::envoy::service::discovery::v3::Resource| {
+            one.resource.as_ref().is_some_and(|any| has(&any.value, "10.9.9.9"))
+        };
+        let is_it = response.type_url == ResourceType::Endpoint.type_url() && response.resources.iter().any(bad);
+        is_it.then(|| "malformed address".to_string())
+    };
+    let names: Vec<String> = (0..9).map(|index| format!("s{index}")).collect();
+    let address = |name: &str| if name == "s4" { "10.9.9.9" } else { "10.0.0.1" };
+    let files: Vec<(String, String)> =
+        names.iter().map(|name| (format!("{name}.yaml"), service(name, address(name)))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let gateway = Gateway::start(&[&[("base.yaml", BASE)], &files[..]].concat());
+    let mut client = gateway.client(judge).await;
+    let eds = |name: &str| format!("k8s/default/{name}/80");
+    let seen = client
+        .until("the neighbours", |seen| {
+            let others = names.iter().filter(|name| *name != "s4");
+            others.clone().all(|name| seen.contains(ResourceType::Endpoint, &eds(name), "10.0.0.1"))
+                && seen.contains(ResourceType::Route, TABLE, "/s4/")
+        })
+        .await;
+    assert!(seen.refusals <= 5, "{} refusals", seen.refusals);
+    let told = |snapshot: &operator::snapshot::Snapshot| {
+        let mut reports = snapshot.clients.values().flat_map(|client| &client.reports);
+        reports.any(|report| report.contains("Service default/s4") && report.contains("malformed address"))
+    };
+    gateway.until("its name", told).await;
+    gateway.write("s4.yaml", &service("s4", "10.0.0.2"));
+    let seen =
+        client.until("other endpoints", |seen| seen.contains(ResourceType::Endpoint, &eds("s4"), "10.0.0.2")).await;
+    assert!(seen.refusals <= 5, "it is not tried again and again: {}", seen.refusals);
+    gateway.condition(&key(Kind::Mapping, "s4"), "Ready", "True/Ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_secret_is_told_on_its_hosts_and_tried_again_with_another_one() {
+    let judge = |response: &DeltaDiscoveryResponse| {
+        let name = &response.resources.first()?.name;
+        let first = response.type_url == ResourceType::Secret.type_url() && name == "default/first";
+        let bad = response.resources.iter().any(|one| one.resource.as_ref().is_some_and(|any| has(&any.value, MARK)));
+        (first && bad).then(|| "no such curve".to_string())
+    };
+    const MARK: &str = "\n\n\n\n";
+    let pair = rcgen::generate_simple_self_signed(vec!["first.example".into()]).unwrap();
+    let (certificate, private) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let secret = |name: &str, end: &str| {
+        let data = serde_json::json!({ "tls.crt": format!("{certificate}{end}"), "tls.key": private });
+        format!(
+            "---\n{}\n",
+            serde_json::json!({ "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+                                "metadata": { "name": name }, "stringData": data })
+        )
+    };
+    let host = |name: &str| {
+        format!(
+            "---\n{{apiVersion: getambassador.io/v3alpha1, kind: Host, metadata: {{name: {name}}}, \
+             spec: {{hostname: {name}.example, acmeProvider: {{authority: none}}, tlsSecret: {{name: {name}}}}}}}\n"
+        )
+    };
+    let listener = "---\n{apiVersion: getambassador.io/v3alpha1, kind: Listener, metadata: {name: tls}, spec: {port: 8443, \
+                    protocol: HTTPS, securityModel: XFP, hostBinding: {namespace: {from: SELF}}}}\n";
+    let hosts = [listener.to_owned(), host("first"), host("second"), secret("second", "")].concat();
+    let gateway = Gateway::start(&[("base.yaml", BASE), ("hosts.yaml", &hosts), ("first.yaml", &secret("first", ""))]);
+    let names = ["default/first", "default/second"];
+    let mut client = Client::connect(&gateway.socket(), &[TABLE], &names, judge).await;
+    let (first, second) = (key(Kind::Host, "first"), key(Kind::Host, "second"));
+    let has_both = |seen: &crate::client::Seen| {
+        names.iter().all(|name| seen.resources.contains_key(&(ResourceType::Secret, (*name).to_string())))
+    };
+    client.until("both certificates", has_both).await;
+    gateway.condition(&first, "Programmed", "True/Programmed").await;
+    gateway.write("first.yaml", &secret("first", MARK));
+    let condition = gateway.condition(&first, "Programmed", "False/Refused").await;
+    assert!(condition.message.contains("no such curve"), "{condition:?}");
+    gateway.condition(&second, "Programmed", "True/Programmed").await;
+    assert_eq!(client.seen().refusals, 1);
+    // The Host has not changed, but what was wrong with it.
+    gateway.write("first.yaml", &secret("first", "\n"));
+    gateway.condition(&first, "Programmed", "True/Programmed").await;
+    assert_eq!(client.seen().refusals, 1);
 }

@@ -4,7 +4,7 @@
 //! configurations, route tables. Envoy handles a stream in order, so nothing of this waits for an ACK of a type before
 //! it. What is switched off does wait: tables for the listeners, clusters and their endpoints for the tables too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Subscriber {
         let (resources, removed) = self.targets(kind, &names, state);
         // Listeners are asked for when the clusters of the first answer are warm: it must hold all of them.
         let limit = if self.table(kind).responses == 0 { usize::MAX } else { RESPONSE_BYTES };
-        for chunk in chunks(resources, limit, usize::MAX) {
+        for chunk in self.chunks(kind, resources, limit, usize::MAX) {
             self.send(kind, chunk.clone(), vec![], state, out);
             self.companions(&chunk, state, out);
         }
@@ -128,7 +128,7 @@ impl Subscriber {
     fn send_endpoints(&mut self, names: &BTreeSet<Arc<str>>, state: &State, out: &mut Vec<Response>) {
         let kind = ResourceType::Endpoint;
         let (resources, removed) = self.targets(kind, names, state);
-        for chunk in chunks(resources, BULK_BYTES, ENDPOINTS_PER_RESPONSE) {
+        for chunk in self.chunks(kind, resources, BULK_BYTES, ENDPOINTS_PER_RESPONSE) {
             self.send(kind, chunk, vec![], state, out);
         }
         if !removed.is_empty() {
@@ -268,6 +268,28 @@ impl Subscriber {
             }
         }
         (resources, removed)
+    }
+
+    /// Cuts a list of resources into responses, those apart that were refused together with others.
+    fn chunks(
+        &self,
+        kind: ResourceType,
+        resources: Vec<Arc<Resource>>,
+        max_bytes: usize,
+        max_count: usize,
+    ) -> Vec<Vec<Arc<Resource>>> {
+        let table = self.table(kind);
+        let mut apart: BTreeMap<usize, Vec<Arc<Resource>>> = BTreeMap::new();
+        let mut plain = Vec::with_capacity(resources.len());
+        for resource in resources {
+            match table.most(&resource.name) {
+                0 => plain.push(resource),
+                most => apart.entry(most).or_default().push(resource),
+            }
+        }
+        let mut all = chunks(plain, max_bytes, max_count);
+        all.extend(apart.into_iter().flat_map(|(most, resources)| chunks(resources, max_bytes, most)));
+        all
     }
 
     fn send(

@@ -46,6 +46,8 @@ struct Entry {
     companion_of: u32,
     /// The client accepted some content of it once.
     held: bool,
+    /// Most resources of a response with it, as one with more was refused without a name; 0 for no limit.
+    most: usize,
 }
 
 /// A response without an answer yet.
@@ -298,6 +300,14 @@ impl Subscription {
         if self.refused.contains(name, version.unwrap_or(Version::ABSENT)) {
             self.dirty.remove(name);
             self.leaving.remove(name);
+            if matches!(self.kind, ResourceType::Endpoint | ResourceType::Secret) {
+                // Nobody publishes what was accepted before in its place. The client goes on with that, and one bad
+                // certificate must not keep everything that comes later from counting as live.
+                entry.unsent = None;
+                if entry.in_flight == 0 {
+                    self.horizon.shift(entry.unsettled.take(), None);
+                }
+            }
         } else if switched_off_last && version.is_none() && entry.known != Known::Never {
             self.dirty.remove(name);
             self.leaving.entry(name.clone()).or_insert(Leaving { batch: state.batch(), unused_since: None });
@@ -340,6 +350,11 @@ impl Subscription {
         let wanted = self.entries.get(name).is_some_and(|entry| entry.asked || entry.companion_of > 0);
         let empty = if wanted { crate::wire::empty_resource(self.kind, name) } else { None };
         empty.map_or(Target::Removal, Target::Resource)
+    }
+
+    /// Most resources of a response with that one, 0 for no limit.
+    pub(super) fn most(&self, name: &str) -> usize {
+        self.entries.get(name).map_or(0, |entry| entry.most)
     }
 
     // What goes out and what comes back.
@@ -423,6 +438,7 @@ impl Subscription {
             let Some(entry) = self.entries.get_mut(name) else { continue };
             entry.held = held;
             if entry.in_flight == sent.nonce {
+                entry.most = 0;
                 entry.in_flight = 0;
                 self.horizon.shift(entry.unsettled, entry.unsent);
                 entry.unsettled = entry.unsent;
@@ -441,8 +457,12 @@ impl Subscription {
             ResourceType::Cluster | ResourceType::Listener => refusal::guilty(detail, names),
             _ => Default::default(),
         };
+        // Nobody is named, and the neighbours of the guilty one may be missing, too: all are sent again, in two halves, until
+        // it is alone. Listeners are few, and whoever published them has to look for the guilty part in any case.
+        let several = matches!(self.kind, ResourceType::Cluster | ResourceType::Endpoint) && sent.resources.len() > 1;
+        let half = if several && guilty.is_empty() { sent.resources.len().div_ceil(2) } else { 0 };
         for (name, version) in &sent.resources {
-            let blamed = guilty.is_empty() || guilty.contains(name);
+            let blamed = half == 0 && guilty.is_empty() || guilty.contains(name);
             if blamed {
                 self.refused.insert(name, *version);
             }
@@ -450,6 +470,7 @@ impl Subscription {
             if entry.in_flight == sent.nonce {
                 entry.in_flight = 0;
                 entry.known = Known::Unknown;
+                entry.most = half;
                 if blamed && !guilty.is_empty() && self.kind == ResourceType::Cluster && !entry.held {
                     self.doomed.insert(name.clone());
                 }

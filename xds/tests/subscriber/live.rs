@@ -74,17 +74,21 @@ fn a_refused_batch_is_not_live_until_something_is_accepted_in_its_place() {
 }
 
 #[test]
-fn a_refused_companion_of_a_new_cluster_is_missing() {
+fn refused_endpoints_and_secrets_hold_nothing_else_up() {
     let mut s = connected();
     s.put([endpoints("b", 1), cluster("b", 1)]).sent();
-    s.nack(EDS, "bad").remove(&[(CDS, "b")]).sent();
-    s.ack_all().sent();
-    assert_eq!(s.live(), [3], "nobody wants it any more");
-    assert_eq!(s.put([cluster("b", 2)]).sent(), ["CDS b@2"]);
     assert_eq!(s.live(), [0; 0]);
-    s.put([endpoints("b", 2)]).sent();
-    s.ack(EDS).sent();
-    assert_eq!(s.live(), [5]);
+    s.nack(EDS, "bad").sent();
+    assert_eq!(s.live(), [2], "the client has what it will have of it");
+    s.put([secret("s", 2)]).sent();
+    s.nack(SDS, "bad").put([table("t", 2)]).sent();
+    s.ack(RDS).sent();
+    assert_eq!(s.live().last(), Some(&4));
+    assert_eq!(s.put([cluster("b", 2)]).sent(), ["CDS b@2"], "what was refused is not pushed again");
+    s.put([endpoints("b", 2), secret("s", 3)]).sent();
+    assert_eq!(s.live().last(), Some(&5));
+    s.ack(EDS).ack(SDS).sent();
+    assert_eq!(s.live(), [6]);
 }
 
 #[test]

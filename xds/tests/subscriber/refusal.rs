@@ -37,8 +37,8 @@ fn a_table_that_returns_to_an_accepted_version_is_sent_again() {
 
 #[test]
 fn endpoints_and_secrets_are_not_sent_again_until_they_change() {
-    let mut s = Script::with([endpoints("a", 1), endpoints("b", 1), secret("s", 1)]);
-    s.ask(EDS, &["a", "b"]).ask(SDS, &["s"]).sent();
+    let mut s = Script::with([endpoints("a", 1), secret("s", 1)]);
+    s.ask(EDS, &["a"]).ask(SDS, &["s"]).sent();
     assert_eq!(s.nack(EDS, "a: bad address").nack(SDS, "bad certificate").sent(), [""; 0]);
     assert_eq!(s.put([endpoints("a", 2), secret("s", 2)]).sent(), ["EDS a@2", "SDS s@2"]);
 }
@@ -113,11 +113,33 @@ fn named_listeners_stay_out_and_their_neighbours_are_sent_again() {
 }
 
 #[test]
-fn an_error_without_names_refuses_all_clusters_of_the_response() {
-    let mut s = Script::with([cluster("a", 1), cluster("b", 1)]);
+fn an_error_without_names_is_looked_for_by_halves_of_the_response() {
+    let mut s = Script::with(["a", "b", "c"].map(|name| cluster(name, 1)));
     s.wildcard(CDS).sent();
-    assert_eq!(s.ack(EDS).nack(CDS, "Proto constraint validation failed").sent(), [""; 0]);
-    assert_eq!(s.put([cluster("a", 2)]).sent(), ["CDS a@2", "EDS a@0"]);
+    let text = "Proto constraint validation failed";
+    assert_eq!(
+        s.ack(EDS).nack(CDS, text).sent(),
+        ["CDS a@1 b@1", "EDS a@0 b@0", "CDS c@1", "EDS c@0"],
+        "nothing of the response is there"
+    );
+    assert_eq!(s.ack(EDS).nack(CDS, text).sent(), ["CDS a@1", "EDS a@0", "CDS b@1", "EDS b@0"]);
+    // The one with c is answered next.
+    s.ack(EDS).ack(CDS).ack(EDS).ack(EDS);
+    assert_eq!(s.nack(CDS, text).ack(CDS).sent(), [""; 0], "it is found");
+    assert_eq!(s.put([cluster("a", 2), cluster("b", 2)]).sent(), ["CDS a@2 b@2", "EDS a@0 b@0"]);
+}
+
+#[test]
+fn endpoints_that_were_refused_together_come_apart() {
+    let mut s = Script::with(["a", "b", "c"].map(|name| endpoints(name, 1)));
+    assert_eq!(s.ask(EDS, &["a", "b", "c"]).sent(), ["EDS a@1 b@1 c@1"]);
+    assert_eq!(s.nack(EDS, "malformed address").sent(), ["EDS a@1 b@1", "EDS c@1"]);
+    s.events();
+    assert_eq!(s.nack(EDS, "malformed address").ack(EDS).sent(), ["EDS a@1", "EDS b@1"]);
+    s.events();
+    assert_eq!(s.ack(EDS).nack(EDS, "malformed address").sent(), [""; 0]);
+    assert_eq!(s.events(), ["acked EDS a@1", "refused EDS b@1: malformed address"]);
+    assert_eq!(s.put(["a", "b", "c"].map(|name| endpoints(name, 2))).sent(), ["EDS a@2 b@2 c@2"]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ type Echo = Box<dyn FnMut(&str, &Value) + Send>;
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Value>,
+    /// What each field manager applied to an object that several share.
+    shared: BTreeMap<String, BTreeMap<String, Value>>,
     version: u64,
     writes: Vec<Write>,
     fault: Option<Fault>,
@@ -141,12 +143,28 @@ impl State {
         object
     }
 
+    /// The `data` of all managers together. Without a manager it is a merge patch, in which null takes away.
+    fn share(&mut self, path: &str, manager: &str, body: &Value) -> Value {
+        let parts = self.shared.entry(path.into()).or_default();
+        let mut object = body.clone();
+        if manager.is_empty() {
+            let gone: Vec<&String> = body["data"].as_object().unwrap().keys().collect();
+            parts.values_mut().for_each(|part| part.as_object_mut().unwrap().retain(|key, _| !gone.contains(&key)));
+            object = self.objects.get(path).cloned().unwrap();
+        } else {
+            parts.insert(manager.into(), body["data"].clone());
+        }
+        let all = parts.values().filter_map(Value::as_object).flatten();
+        object["data"] = all.map(|(key, value)| (key.clone(), value.clone())).collect::<Map<_, _>>().into();
+        object
+    }
+
     /// Server-side apply, for one manager and maps: what it left out is gone.
     fn apply(&mut self, path: &str, query: &str, body: &Value) -> (u16, Value) {
-        let manager = query.split('&').find_map(|part| part.strip_prefix("fieldManager=")).unwrap();
+        let manager = query.split('&').find_map(|part| part.strip_prefix("fieldManager=")).unwrap_or_default();
         let Some(object_path) = path.strip_suffix("/status") else {
-            let object = self.store(path, body.clone());
-            return (200, object);
+            let object = self.share(path, manager, body);
+            return (200, self.store(path, object));
         };
         let Some(mut object) = self.objects.get(object_path).cloned() else { return missing(path) };
         if object["metadata"]["uid"] != body["metadata"]["uid"] {

@@ -1,6 +1,7 @@
 //! What is known of one kind, and what an event changes about it. No threads, no clock, no network.
 
 use super::wire::{Form, Wire};
+use crate::replicas::Generations;
 use ahash::{AHashMap, AHashSet};
 use compiler::{Change, Object};
 use ir::{Kind, ObjectKey};
@@ -28,8 +29,10 @@ pub type Rewrite = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct State {
     kind: Kind,
     rewrite: Option<Rewrite>,
-    /// Fingerprint of each object as it was handed on.
-    prints: AHashMap<ObjectKey, u64>,
+    /// Fingerprint of each object as it was handed on, and its part of the state.
+    prints: AHashMap<ObjectKey, (u64, Generations)>,
+    /// What replicas compare, of the kinds that have statuses.
+    state: Generations,
     /// Names of namespaces, of which many objects share few.
     namespaces: AHashSet<Arc<str>>,
     /// Keys that a listing under way has brought so far.
@@ -44,6 +47,8 @@ pub struct Step {
     pub changes: Vec<Change>,
     /// A listing is complete.
     pub listed: bool,
+    /// The states that were reached, one after the other. Within a listing, whose order is nobody's, only its end is one.
+    pub reached: Vec<Generations>,
 }
 
 impl State {
@@ -53,6 +58,7 @@ impl State {
             kind,
             rewrite,
             prints: AHashMap::new(),
+            state: Generations::default(),
             namespaces: AHashSet::new(),
             fresh: None,
             hasher: ahash::RandomState::new(),
@@ -80,18 +86,34 @@ impl State {
                     self.gone(key, step);
                 }
                 step.listed = true;
+                self.reached(step);
             }
-            Event::Apply(wire) => _ = self.put(wire, step),
+            Event::Apply(wire) => {
+                let before = self.state;
+                self.put(wire, step);
+                if self.state != before {
+                    self.reached(step);
+                }
+            }
             Event::Delete(wire) => {
                 let key = self.key(&wire.metadata.namespace, &wire.metadata.name);
                 self.gone(key, step);
+                self.reached(step);
             }
+        }
+    }
+
+    fn reached(&self, step: &mut Step) {
+        // A listing under way replaces what was known, piece by piece.
+        if self.kind.is_custom() && self.fresh.is_none() {
+            step.reached.push(self.state);
         }
     }
 
     /// The kind is gone as a whole.
     pub fn clear(&mut self) -> Vec<Change> {
         self.fresh = None;
+        self.state = Generations::default();
         let mut gone: Vec<ObjectKey> = std::mem::take(&mut self.prints).into_keys().collect();
         gone.sort();
         gone.into_iter().map(Change::Gone).collect()
@@ -109,14 +131,21 @@ impl State {
         let body = body.as_deref().unwrap_or(&wire.parts.body);
         // An object that was made anew counts as different, since its age decides conflicts.
         let print = self.hasher.hash_one((&metadata.uid, metadata.generation, head.fingerprint(body)));
-        if self.prints.insert(key.clone(), print) != Some(print) {
+        let part = Generations::of(&metadata.namespace, &metadata.name, &metadata.uid, metadata.generation);
+        let old = self.prints.insert(key.clone(), (print, part));
+        if let Some((_, old)) = old {
+            self.state.remove(old);
+        }
+        self.state.add(part);
+        if old.map(|(print, _)| print) != Some(print) {
             step.changes.push(Change::Put(Arc::new(Object::from_text(head, body))));
         }
         key
     }
 
     fn gone(&mut self, key: ObjectKey, step: &mut Step) {
-        if self.prints.remove(&key).is_some() {
+        if let Some((_, part)) = self.prints.remove(&key) {
+            self.state.remove(part);
             step.changes.push(Change::Gone(key));
         }
     }
@@ -241,6 +270,37 @@ mod tests {
                            "metadata": {"name": "a", "namespace": "ns", "uid": "uid-a", "generation": 4}});
         let parsed = Object::from_value(&value, "default").unwrap().unwrap();
         assert_eq!(**object, Object { fingerprint: object.fingerprint, ..parsed });
+    }
+
+    #[test]
+    fn two_replicas_reach_the_same_states_on_different_ways() {
+        let step = |state: &mut State, events: Vec<Event<Item>>| {
+            let mut step = Step::default();
+            events.iter().for_each(|event| state.event(event, &mut step));
+            step.reached
+        };
+        let init = |items: Vec<Item>| {
+            let events = std::iter::once(Event::Init).chain(items.into_iter().map(Event::InitApply));
+            events.chain([Event::InitDone]).collect::<Vec<_>>()
+        };
+        let (mut one, mut other) = (State::new(Kind::Mapping, None), State::new(Kind::Mapping, None));
+        let first = step(&mut one, init(vec![good("a", 1, 1), good("b", 2, 1)]));
+        assert_eq!(first.len(), 1, "the pieces of a listing are no states");
+        let after = step(
+            &mut one,
+            vec![
+                Event::Apply(good("a", 3, 2)),
+                Event::Apply(good("a", 4, 2)),
+                Event::Apply(good("c", 5, 1)),
+                Event::Delete(good("b", 6, 1)),
+            ],
+        );
+        assert_eq!(after.len(), 3, "a status that is written is none");
+        let late = step(&mut other, init(vec![good("c", 5, 1), good("a", 4, 2)]));
+        assert_eq!(late, [after[2]]);
+        assert_ne!(late, first);
+        // A relist that found something else.
+        assert_eq!(step(&mut one, init(vec![good("b", 9, 1), good("a", 9, 1)])), first);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::state::{Follow, State, Step};
 use super::wire::{Form, Wire};
 use crate::feed::{FeedId, SourceProblem};
 use crate::mailbox::Mailbox;
+use crate::replicas::Generations;
 use futures::{FutureExt, Stream, StreamExt};
 use ir::{Kind, ProblemKind};
 use kube::Resource;
@@ -222,6 +223,9 @@ where
             if !step.changes.is_empty() {
                 self.voice.mailbox.put(step.changes, received);
             }
+            if !step.reached.is_empty() {
+                self.voice.mailbox.reached(self.voice.kind, step.reached);
+            }
             if step.listed {
                 complete = true;
                 self.voice.listed();
@@ -232,6 +236,7 @@ where
                 let gone = self.state.clear();
                 self.follow.clear();
                 self.voice.mailbox.put(gone, Instant::now());
+                self.voice.mailbox.reached(self.voice.kind, [Generations::default()]);
             }
             sleep(self.voice.failed(&failure, complete)).await;
         }
