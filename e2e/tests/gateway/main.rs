@@ -9,6 +9,7 @@
 
 mod error_responses;
 mod paths;
+mod proxy;
 mod serve;
 mod tls;
 

@@ -264,3 +264,46 @@ fn a_rotated_certificate_closes_no_connection() {
     wait_until("new connections show the new certificate", || runtime.block_on(open()).agreed().server != before);
     assert_eq!(runtime.block_on(kept.get_and_stay("plain.test")), 200, "the old connection goes on");
 }
+
+/// A list that grows shuts a client out at its next connection, and one that shrinks lets it in again; who is connected stays.
+#[test]
+fn a_revocation_list_rotates_without_closing_a_connection() {
+    let (runtime, scene) = (runtime(), Scene::new());
+    let Some(gateway) = scene.start(&runtime) else { return };
+    let name = "revoking.test";
+    let offer = Offer { certificate: Some(&scene.good), ..Offer::default() };
+    let ask = || runtime.block_on(scene.ask(name, name, &offer));
+    assert_eq!(ask(), Outcome::Status(200));
+    let mut open = runtime.block_on(connect(scene.port, name, scene.authority.der(), &offer)).unwrap();
+    assert_eq!(runtime.block_on(open.get_and_stay(name)), 200);
+    // The Secret with the list is the third object, and 11 the serial number of the good certificate.
+    let replace = |serials: &[u64]| {
+        gateway.replace(2, &secret("crl", &[("crl.pem", &scene.authority.revocations_of(serials))]));
+    };
+    replace(&[11]);
+    wait_until("the client is shut out", || ask().is_refused());
+    assert_eq!(runtime.block_on(open.get_and_stay(name)), 200, "who is connected stays");
+    replace(&[]);
+    wait_until("the client gets in again", || ask() == Outcome::Status(200));
+    assert_eq!(runtime.block_on(open.get_and_stay(name)), 200);
+}
+
+/// Emissary-ingress looks for TLS before the PROXY header with this protocol, and no connection comes about.
+#[test]
+fn https_behind_a_proxy_begins_after_its_header() {
+    let (runtime, scene) = (runtime(), Scene::new());
+    let [port] = e2e::net::free_ports().unwrap();
+    let spec = json!({ "port": port, "protocol": "HTTPSPROXY", "securityModel": "XFP",
+        "hostBinding": { "namespace": { "from": "ALL" } } });
+    let mut objects = scene.objects();
+    objects.push(object("Listener", "proxied", spec));
+    let Some(_gateway) = Gateway::start(&objects) else { return };
+    let scene = Scene { port, ..scene };
+    let ask = |preface: &[u8]| {
+        let offer = Offer { preface, ..Offer::default() };
+        runtime.block_on(scene.ask("plain.test", "plain.test", &offer))
+    };
+    let header = b"PROXY TCP4 203.0.113.7 127.0.0.1 1111 443\r\n";
+    wait_until("the gateway serves", || ask(header) == Outcome::Status(200));
+    assert!(ask(b"").is_refused(), "a connection without the header");
+}

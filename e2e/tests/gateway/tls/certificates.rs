@@ -65,8 +65,13 @@ impl Authority {
     }
 
     pub fn revocations(&self) -> String {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(REVOKED),
+        self.revocations_of(&[REVOKED])
+    }
+
+    /// A list with these serial numbers.
+    pub fn revocations_of(&self, serials: &[u64]) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
@@ -76,7 +81,7 @@ impl Authority {
             next_update: date_time_ymd(2124, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
+            revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         params.signed_by(&self.0).unwrap().pem().unwrap()

@@ -9,6 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, NamedGroup, RootCertStore, SupportedProtocolVersion};
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -37,6 +38,8 @@ pub struct Offer<'a> {
     pub certificate: Option<&'a Pair>,
     /// Names for ALPN.
     pub protocols: &'a [&'a str],
+    /// What goes before the handshake.
+    pub preface: &'a [u8],
 }
 
 /// What was agreed on.
@@ -82,7 +85,8 @@ pub async fn connect(
     config.alpn_protocols = offer.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(server_name.to_owned()).unwrap();
     let connecting = async {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+        stream.write_all(offer.preface).await.map_err(|error| error.to_string())?;
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| error.to_string())
     };
     let stream = tokio::time::timeout(LIMIT, connecting).await.expect("a handshake ends")?;
