@@ -58,12 +58,16 @@ impl Hold {
             return None;
         }
         let mut rows = rows.clone();
-        for (id, row) in &mut rows.lists {
-            match row {
-                Some(new) => *new = self.list(new, before.lists.get(id), before),
-                None => _ = self.lists.remove(id),
-            }
-        }
+        rows.lists.retain_mut(|(id, row)| {
+            let Some(new) = row else {
+                self.lists.remove(id);
+                return true;
+            };
+            let (old, was_held) = (before.lists.get(id), self.lists.contains(id));
+            *new = self.list(new, old, before);
+            // With everything held that changed, the list is what it was: a large table is not made twice for a switch.
+            was_held || old.is_none_or(|old| old != new)
+        });
         self.keep_what_is_used(&mut rows);
         Some(rows)
     }

@@ -153,6 +153,29 @@ fn a_route_to_a_new_name_waits_for_the_acknowledgement_and_nothing_else_does() {
 }
 
 #[test]
+fn a_list_of_which_everything_that_changed_waits_is_not_made_anew() {
+    let mut scene = Scene::new();
+    let rows = scene.batch(RowChanges {
+        lists: vec![(id(), Some(list(&[("one", "name"), ("two", "b")])))],
+        clusters: vec![("a".into(), None), ("name".into(), Some(resolved("name")))],
+        ..RowChanges::default()
+    });
+    assert!(rows.lists.is_empty() && rows.clusters.len() == 1);
+    // Something else does change it.
+    let more = || list(&[("one", "name"), ("three", "b"), ("two", "b")]);
+    let rows = scene.batch(RowChanges { lists: vec![(id(), Some(more()))], ..RowChanges::default() });
+    assert_eq!(told(&rows).0, ["one→a", "three→b", "two→b"]);
+    // And back, while it is held: what was sent is not what it was.
+    let rows = scene.batch(RowChanges {
+        lists: vec![(id(), Some(list(&[("one", "name"), ("two", "b")])))],
+        ..RowChanges::default()
+    });
+    assert_eq!(told(&rows).0, ["one→a", "two→b"]);
+    scene.now += PATIENCE;
+    assert_eq!(told(&scene.release().unwrap()).0, ["one→name", "two→b"]);
+}
+
+#[test]
 fn a_name_that_is_not_resolved_in_time_is_switched_to_all_the_same() {
     let mut scene = Scene::new();
     scene.switch();
