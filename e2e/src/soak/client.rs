@@ -103,6 +103,11 @@ impl Dialer {
         Ok((Box::new(stream), certificate))
     }
 
+    /// A TLS handshake; the certificate that came (DER). Like everything here it ends after [`LIMIT`].
+    pub async fn certificate(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        limited(async { Ok(self.open(name, true, false).await?.1) }).await
+    }
+
     /// An HTTP/1.1 connection.
     pub async fn http1(&self, entry: Entry) -> Result<(Http1, Option<Vec<u8>>)> {
         limited(async {

@@ -1,7 +1,7 @@
 //! `nuncio serve` over a folder that is edited, with a real Envoy.
 
 use crate::net::free_ports;
-use crate::process::{Guard, descendants};
+use crate::process::{Guard, descendants, is_alive};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -128,8 +128,13 @@ impl Gateway {
     pub fn wait_ready(&self, limit: Duration) -> Result<()> {
         let begun = Instant::now();
         while self.page("/ambassador/v0/check_ready").is_none() {
+            let output = self.output();
+            // A port that was free a moment ago may be somebody's outgoing connection by now.
+            if !is_alive(self.guard.pid()) || output.contains("cannot listen on") {
+                bail!("the gateway cannot start:\n{output}");
+            }
             if begun.elapsed() > limit {
-                bail!("the gateway is not ready after {limit:?}:\n{}", self.output());
+                bail!("the gateway is not ready after {limit:?}:\n{output}");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -144,7 +149,9 @@ impl Gateway {
 
 fn follow(from: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
+        // Whatever it is, it has to be read: a full pipe would stop whoever writes.
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() >= LINES {
                 lines.remove(0);
