@@ -1,4 +1,6 @@
-//! A cold start with many Mappings in a real cluster, measured.
+//! A cold start with many Mappings in a real cluster, measured; and what changes cost, from files.
+
+pub mod files;
 
 use crate::process::{Guard, descendants};
 use anyhow::{Context, Result, bail};

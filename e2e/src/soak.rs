@@ -6,6 +6,7 @@
 //! world     the objects, their manifests, and which answers are right
 //! ledger    which answer is right at which moment; what was wrong, with the edits that may have caused it
 //! client    connections
+//! delta     a client of the configuration stream
 //! load      clients: HTTP/1.1, HTTP/2, WebSockets
 //! walk      the edits
 //! scale     gateways with many Mappings: switches under load, and how soon a change is live
@@ -13,6 +14,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod delta;
 pub mod gateway;
 pub mod ledger;
 pub mod load;

@@ -1,10 +1,12 @@
-//! `probe`: what a cold start with many Mappings costs in a real cluster, as a table.
+//! `probe`: what a cold start with many Mappings costs in a real cluster, and what changes cost from files, as a table.
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use e2e::cluster::{self, Cluster, Scope};
+use e2e::probe::files::{self, Plan};
 use e2e::probe::{self, Size};
 use e2e::process;
+use e2e::soak::gateway::Programs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -14,9 +16,18 @@ use std::process::{ExitCode, Stdio};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Mappings to create
-    #[arg(long, default_value_t = 10_000)]
-    mappings: usize,
+    /// From manifest files and without a cluster: what changes, storms, requests and restarts cost among so many Mappings
+    #[arg(long)]
+    files: bool,
+    /// Mappings to create; with --files a column of the table for each
+    #[arg(long, value_delimiter = ',', default_value = "10000")]
+    mappings: Vec<usize>,
+    /// With --files: changes of each sort
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// With --files: worker threads of Envoy
+    #[arg(long, default_value_t = 2)]
+    workers: u32,
     /// Services that they lead to; measured one after the other
     #[arg(long, value_delimiter = ',', default_value = "1,10000")]
     services: Vec<usize>,
@@ -37,9 +48,18 @@ fn main() -> Result<ExitCode> {
     let own = std::env::current_exe()?;
     let nuncio = arguments.nuncio.clone().unwrap_or_else(|| own.with_file_name("nuncio"));
     let envoy = e2e::envoy::binary().context("there is no Envoy; `make envoy` installs it")?;
+    if arguments.files {
+        let programs = Programs { nuncio, envoy, workers: arguments.workers, arguments: Vec::new(), guarded: true };
+        let plan = Plan { mappings: arguments.mappings, rounds: arguments.rounds };
+        let progress = |text: &str| Ok(std::io::stderr().write_all(text.as_bytes())?);
+        let table = tokio::runtime::Runtime::new()?.block_on(files::measure(&programs, &plan, progress))?;
+        std::io::stdout().write_all(table.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mappings = arguments.mappings.first().copied().unwrap_or(1);
     if arguments.inside {
         let services = arguments.services.first().copied().unwrap_or(1);
-        let size = Size { mappings: arguments.mappings, services, edits: arguments.edits };
+        let size = Size { mappings, services, edits: arguments.edits };
         let table = tokio::runtime::Runtime::new()?.block_on(probe::measure(&size, &nuncio, &envoy))?;
         std::io::stdout().write_all(table.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -52,7 +72,7 @@ fn main() -> Result<ExitCode> {
         let cluster = Cluster::up(&format!("probe-{}", std::process::id()))?;
         let mut command = cluster.command(&own);
         command.arg("--inside").arg("--services").arg(services.to_string());
-        command.arg("--mappings").arg(arguments.mappings.to_string()).arg("--edits").arg(arguments.edits.to_string());
+        command.arg("--mappings").arg(mappings.to_string()).arg("--edits").arg(arguments.edits.to_string());
         command.arg("--nuncio").arg(std::path::absolute(&nuncio)?).env("NUNCIO_ENVOY", &envoy);
         let status = command.stdin(Stdio::null()).status()?;
         if !status.success() {

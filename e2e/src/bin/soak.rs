@@ -50,6 +50,9 @@ struct Scale {
     /// Switches, or changes of each sort
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Of the switches, only those to names that Envoy resolves
+    #[arg(long)]
+    only_names: bool,
 }
 
 #[derive(Args)]
@@ -105,6 +108,9 @@ fn main() -> Result<ExitCode> {
             let mut lost = 0;
             for mappings in scale.mappings {
                 for target in [Target::Slices, Target::ClusterIp, Target::Name] {
+                    if scale.only_names && target != Target::Name {
+                        continue;
+                    }
                     let work = soak::scale::switches(&programs, mappings, target, scale.rounds);
                     let (line, failures) = runtime.block_on(work)?;
                     say(&line)?;
@@ -122,8 +128,7 @@ fn main() -> Result<ExitCode> {
         Command::Live(scale) => {
             for layout in [Layout::Star, Layout::Hosts] {
                 for mappings in &scale.mappings {
-                    let work = soak::scale::live(&programs, *mappings, layout, scale.rounds);
-                    say(&runtime.block_on(work)?)?;
+                    runtime.block_on(soak::scale::live(&programs, *mappings, layout, scale.rounds, say))?;
                 }
             }
             Ok(ExitCode::SUCCESS)

@@ -48,9 +48,9 @@ pub enum Target {
 }
 
 /// A gateway with many Mappings, of which one is switched.
-struct Scene {
-    gateway: Gateway,
-    dialer: Dialer,
+pub(crate) struct Scene {
+    pub(crate) gateway: Gateway,
+    pub(crate) dialer: Dialer,
     instances: BTreeMap<String, Arc<Instance>>,
     layout: Layout,
     certificates: Vec<(String, String, String)>,
@@ -65,7 +65,7 @@ struct Seen {
 }
 
 impl Scene {
-    async fn start(programs: &Programs, mappings: usize, layout: Layout) -> Result<Self> {
+    pub(crate) async fn start(programs: &Programs, mappings: usize, layout: Layout) -> Result<Self> {
         let ports = crate::net::free_ports::<2>()?;
         let certificates = certificates()?;
         let mut instances = BTreeMap::new();
@@ -78,12 +78,64 @@ impl Scene {
         Ok(Self { gateway, dialer: Dialer::new((ports[0], ports[1]))?, instances, layout, certificates })
     }
 
-    fn entry(&self) -> Entry {
+    pub(crate) fn entry(&self) -> Entry {
         if self.layout == Layout::Star { Entry::Any } else { Entry::First }
     }
 
+    /// The hostname of Mappings that are asked for at [`Scene::entry`].
+    pub(crate) fn hostname(&self) -> String {
+        hostname(self.layout, 0)
+    }
+
+    /// The route table of that hostname.
+    pub(crate) fn table(&self) -> String {
+        let name = if self.layout == Layout::Star { "default/clear/cleartext" } else { "default/tls/default/h0" };
+        name.to_owned()
+    }
+
+    /// The path of the last Mapping of that many with that hostname.
+    pub(crate) fn last(&self, mappings: usize) -> String {
+        let every = if self.layout == Layout::Star { 1 } else { HOSTS };
+        match mappings.saturating_sub(1) / every * every {
+            0 => "/switched/".to_owned(),
+            index => format!("/m{index}/"),
+        }
+    }
+
+    /// Back to where [`Scene::change`] begins.
+    pub(crate) async fn reset(&self) -> Result<()> {
+        let mut connection = self.dialer.http1(self.entry()).await?.0;
+        let instance = self.instances.get("a").context("no such instance")?;
+        self.gateway.write("a.yaml", &service("a", instance, Target::Slices))?;
+        self.gateway.write("switched.yaml", &switched(self.layout, "a"))?;
+        self.until(&mut connection, "/switched/", "a", Instant::now()).await?;
+        Ok(())
+    }
+
+    /// Changes a `Mapping`, an `endpoint`, a `certificate`, or adds a `Host`; the time until that is live.
+    pub(crate) async fn change(&self, what: &str, round: usize) -> Result<Duration> {
+        let name = if round.is_multiple_of(2) { "b" } else { "a" };
+        match what {
+            "Mapping" => {
+                let mut connection = self.dialer.http1(self.entry()).await?.0;
+                let begun = Instant::now();
+                self.gateway.write("switched.yaml", &switched(self.layout, name))?;
+                self.until(&mut connection, "/switched/", name, begun).await
+            }
+            "endpoint" => self.endpoint(name).await,
+            "certificate" => self.certificate(round).await,
+            _ => self.host(round).await,
+        }
+    }
+
     /// Asks on one connection until the answer is that one; the time since `begun`.
-    async fn until(&self, connection: &mut Http1, path: &str, answer: &str, begun: Instant) -> Result<Duration> {
+    pub(crate) async fn until(
+        &self,
+        connection: &mut Http1,
+        path: &str,
+        answer: &str,
+        begun: Instant,
+    ) -> Result<Duration> {
         loop {
             let reply = connection.send(request(self.entry(), false, path, 0)?).await?;
             if reply.answer() == answer {
@@ -131,7 +183,7 @@ fn hostname(layout: Layout, index: usize) -> String {
     if layout == Layout::Star { "*".to_owned() } else { format!("h{}.example", index % HOSTS) }
 }
 
-fn mapping(name: &str, hostname: &str, prefix: &str, service: &str) -> Value {
+pub(crate) fn mapping(name: &str, hostname: &str, prefix: &str, service: &str) -> Value {
     custom("Mapping", name, json!({ "hostname": hostname, "prefix": prefix, "service": service }))
 }
 
@@ -244,35 +296,27 @@ pub async fn switches(programs: &Programs, mappings: usize, target: Target, coun
 }
 
 /// How soon changes of a Mapping, an endpoint, a certificate and a Host are live among many Mappings, and what they cost
-/// the control plane and Envoy. Gives lines of a table.
-pub async fn live(programs: &Programs, mappings: usize, layout: Layout, rounds: usize) -> Result<String> {
+/// the control plane and Envoy. Says lines of a table as they are known.
+pub async fn live(
+    programs: &Programs,
+    mappings: usize,
+    layout: Layout,
+    rounds: usize,
+    say: impl Fn(&str) -> Result<()>,
+) -> Result<()> {
     let scene = Scene::start(programs, mappings, layout).await?;
-    let mut connection = scene.dialer.http1(scene.entry()).await?.0;
-    scene.until(&mut connection, "/switched/", "a", Instant::now()).await?;
     let control = scene.gateway.control_plane().context("no control plane")?;
     let envoy = scene.gateway.envoy().context("no Envoy")?;
-    let mut text = String::new();
     for what in ["Mapping", "endpoint", "certificate", "Host"] {
         if what == "certificate" && layout == Layout::Star {
             continue;
         }
         // Where the last sort of change left off.
-        scene.gateway.write("switched.yaml", &switched(layout, "a"))?;
-        scene.until(&mut connection, "/switched/", "a", Instant::now()).await?;
+        scene.reset().await?;
         let (before, envoy_before) = (cpu(control)?, cpu(envoy)?);
         let mut times = Vec::new();
         for round in 0..rounds {
-            let name = if round % 2 == 0 { "b" } else { "a" };
-            let time = match what {
-                "Mapping" => {
-                    let begun = Instant::now();
-                    scene.gateway.write("switched.yaml", &switched(layout, name))?;
-                    scene.until(&mut connection, "/switched/", name, begun).await?
-                }
-                "endpoint" => scene.endpoint(&mut connection, name).await?,
-                "certificate" => scene.certificate(round).await?,
-                _ => scene.host(round).await?,
-            };
+            let time = scene.change(what, round).await?;
             times.push(time.as_secs_f64() * 1e3);
             // The next one begins when all that came of this one is over.
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -280,13 +324,12 @@ pub async fn live(programs: &Programs, mappings: usize, layout: Layout, rounds: 
         let per = |used: f64| used * 1e3 / rounds as f64;
         let (own, envoys) = (per(cpu(control)? - before), per(cpu(envoy)? - envoy_before));
         let (median, slow) = (share(&mut times, 50), share(&mut times, 99));
-        let _ = writeln!(
-            text,
+        say(&format!(
             "{mappings:>6} Mappings, {layout:?}: {what:<11} live after {median:>6.1} ms (median) {slow:>6.1} ms (99 %), \
-             controller {own:>5.1} ms CPU, Envoy {envoys:>5.1} ms CPU",
-        );
+             controller {own:>5.1} ms CPU, Envoy {envoys:>5.1} ms CPU\n",
+        ))?;
     }
-    Ok(text)
+    Ok(())
 }
 
 /// Creates and deletes that many Mappings, with a Service each, again and again. Gives the memory of the control plane in
@@ -344,11 +387,12 @@ impl Scene {
     }
 
     /// The endpoint of a Service moves to another instance.
-    async fn endpoint(&self, connection: &mut Http1, name: &str) -> Result<Duration> {
+    async fn endpoint(&self, name: &str) -> Result<Duration> {
         let instance = self.instances.get(name).context("no such instance")?;
+        let mut connection = self.dialer.http1(self.entry()).await?.0;
         let begun = Instant::now();
         self.gateway.write("a.yaml", &service("a", instance, Target::Slices))?;
-        self.until(connection, "/switched/", name, begun).await
+        self.until(&mut connection, "/switched/", name, begun).await
     }
 
     async fn certificate(&self, round: usize) -> Result<Duration> {
@@ -371,7 +415,7 @@ impl Scene {
 
     async fn handshake(&self, name: &str, wanted: Option<&str>, begun: Instant) -> Result<Duration> {
         loop {
-            let came = self.dialer.open(name, true, false).await.ok().and_then(|(_, certificate)| certificate);
+            let came = self.dialer.certificate(name).await.ok().flatten();
             if came.map(|der| fingerprint(&der)).as_deref() == wanted {
                 return Ok(begun.elapsed());
             }
@@ -383,14 +427,14 @@ impl Scene {
     }
 }
 
-fn share(times: &mut [f64], percent: usize) -> f64 {
+pub(crate) fn share(times: &mut [f64], percent: usize) -> f64 {
     times.sort_by(f64::total_cmp);
     let last = times.len().saturating_sub(1);
     times.get((times.len() * percent / 100).min(last)).copied().unwrap_or(0.0)
 }
 
 /// CPU seconds of all threads, from the scheduler's run times, which are finer than the ticks of `stat`.
-fn cpu(pid: Pid) -> Result<f64> {
+pub(crate) fn cpu(pid: Pid) -> Result<f64> {
     let mut nanoseconds = 0.0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();

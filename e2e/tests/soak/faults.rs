@@ -1,7 +1,7 @@
 //! Processes that are killed or stand still, and clients that misbehave.
 
-use crate::clients::Client;
 use crate::site::Site;
+use e2e::soak::delta::Delta;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -81,22 +81,22 @@ async fn fifty_clients_at_once_and_one_that_never_reads_hold_nobody_up() {
     let socket = folder.path().join("ads.sock");
     let Some(site) = Site::start(200, &["--ads".into(), format!("unix:{}", socket.display())]).await else { return };
     let table = "default/http/cleartext";
-    let _deaf = Client::connect(&socket, table, false).await;
+    let _deaf = Delta::connect(&socket, table, false).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..50 {
-        clients.push(Client::connect(&socket, table, true).await);
+        clients.push(Delta::connect(&socket, table, true).await.unwrap());
     }
     for client in &mut clients {
-        client.until_route("/199/").await;
+        client.until_route("/199/").await.unwrap();
     }
     let old = site.gateway.control_plane().unwrap();
     kill(old, Signal::SIGKILL).unwrap();
     for client in &mut clients {
-        client.reconnect().await;
+        client.reconnect().await.unwrap();
     }
     site.put(1000);
     for client in &mut clients {
-        client.until_route("/1000/").await;
+        client.until_route("/1000/").await.unwrap();
         assert_eq!(client.sent_again(), Vec::<String>::new());
     }
     site.until("the change", async || site.status("/1000/").await == Some(200)).await;

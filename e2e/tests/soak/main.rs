@@ -8,7 +8,6 @@
     reason = "tests state what they expect"
 )]
 
-mod clients;
 mod edits;
 mod faults;
 mod site;

@@ -1,6 +1,6 @@
 //! A delta client that remembers versions, and reconnects with them as an Envoy does.
 
-use crate::site::PATIENCE;
+use anyhow::{Context, Result, bail};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -13,13 +13,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Response, Status, Streaming};
 
+/// Nothing takes that long unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const LISTENERS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
-type Opening = tokio::task::JoinHandle<Result<Response<Streaming<DeltaDiscoveryResponse>>, Status>>;
+type Opening = tokio::task::JoinHandle<std::result::Result<Response<Streaming<DeltaDiscoveryResponse>>, Status>>;
 
-pub struct Client {
+/// The client. It has all clusters and listeners, and one route table.
+pub struct Delta {
     socket: PathBuf,
     table: String,
     requests: Sender<DeltaDiscoveryRequest>,
@@ -30,9 +34,9 @@ pub struct Client {
     again: Vec<String>,
 }
 
-impl Client {
+impl Delta {
     /// Asks for all clusters and listeners and for one route table. One that does not read never sees an answer.
-    pub async fn connect(socket: &Path, table: &str, reads: bool) -> Self {
+    pub async fn connect(socket: &Path, table: &str, reads: bool) -> Result<Self> {
         let (requests, _) = channel(1);
         let mut client = Self {
             socket: socket.to_owned(),
@@ -44,17 +48,17 @@ impl Client {
             routes: Vec::new(),
             again: Vec::new(),
         };
-        client.reconnect().await;
-        if !reads {
-            let opened = timeout(PATIENCE, client.opening.take().unwrap()).await.expect("a stream in time");
-            client.stream = Some(opened.unwrap().unwrap().into_inner());
+        client.reconnect().await?;
+        if !reads && let Some(opening) = client.opening.take() {
+            let opened = timeout(PATIENCE, opening).await.context("no stream in time")?;
+            client.stream = Some(opened??.into_inner());
         }
-        client
+        Ok(client)
     }
 
     /// A new stream, as soon as somebody listens; it claims what the client has.
-    pub async fn reconnect(&mut self) {
-        let endpoint = Endpoint::try_from(format!("unix:{}", self.socket.display())).unwrap();
+    pub async fn reconnect(&mut self) -> Result<()> {
+        let endpoint = Endpoint::try_from(format!("unix:{}", self.socket.display()))?;
         let connect = async {
             loop {
                 match endpoint.connect().await {
@@ -63,7 +67,7 @@ impl Client {
                 }
             }
         };
-        let channel = timeout(PATIENCE, connect).await.expect("a server in time");
+        let channel = timeout(PATIENCE, connect).await.context("no server in time")?;
         let (requests, stream) = tokio::sync::mpsc::channel(64);
         for (kind, names) in [(CLUSTERS, vec![]), (LISTENERS, vec![]), (ROUTES, vec![self.table.clone()])] {
             let versions = self.has.iter().filter(|((of, _), _)| of == kind);
@@ -76,7 +80,7 @@ impl Client {
                 initial_resource_versions,
                 ..DeltaDiscoveryRequest::default()
             };
-            requests.send(request).await.unwrap();
+            requests.send(request).await?;
         }
         let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(usize::MAX);
         self.requests = requests;
@@ -84,14 +88,15 @@ impl Client {
         // The call returns with the first response.
         self.opening =
             Some(tokio::spawn(async move { client.delta_aggregated_resources(ReceiverStream::new(stream)).await }));
+        Ok(())
     }
 
     /// Reads and accepts until the route table has that text.
-    pub async fn until_route(&mut self, text: &str) {
+    pub async fn until_route(&mut self, text: &str) -> Result<()> {
         let reading = async {
             while !self.routes.windows(text.len()).any(|part| part == text.as_bytes()) {
                 if let Some(opening) = self.opening.take() {
-                    self.stream = opening.await.unwrap().ok().map(Response::into_inner);
+                    self.stream = opening.await?.ok().map(Response::into_inner);
                 }
                 let response = match &mut self.stream {
                     Some(stream) => stream.message().await.ok().flatten(),
@@ -100,11 +105,15 @@ impl Client {
                 match response {
                     Some(response) => self.accept(response).await,
                     // The other side ended, perhaps in the middle of the connection.
-                    None => self.reconnect().await,
+                    None => self.reconnect().await?,
                 }
             }
+            Ok(())
         };
-        timeout(PATIENCE, reading).await.unwrap_or_else(|_| panic!("no {text} in time"));
+        match timeout(PATIENCE, reading).await {
+            Ok(read) => read,
+            Err(_) => bail!("no {text} in time"),
+        }
     }
 
     /// Resources that came although the client had just that version.
