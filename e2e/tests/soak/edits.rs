@@ -1,15 +1,9 @@
 //! Random edits lose nothing.
 
-use crate::support::programs;
+use crate::support::{programs, say};
 use e2e::soak::walk::Variants;
 use e2e::soak::{Options, run};
-use std::io::Write;
 use std::time::{Duration, SystemTime};
-
-/// Not captured, so that the seed of every run is known.
-fn say(text: &str) {
-    std::io::stderr().write_all(text.as_bytes()).unwrap();
-}
 
 fn walk(edits: usize, seed: u64, variants: Variants) {
     let Some(programs) = programs() else { return };

@@ -12,3 +12,4 @@ mod edits;
 mod faults;
 mod site;
 mod support;
+mod surroundings;

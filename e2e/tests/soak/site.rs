@@ -3,7 +3,7 @@
 use crate::support::programs;
 use e2e::soak::backend::Instance;
 use e2e::soak::client::{Dialer, Http1, request};
-use e2e::soak::gateway::Gateway;
+use e2e::soak::gateway::{Gateway, Programs};
 use e2e::soak::ledger::Entry;
 use e2e::soak::world::{custom, file};
 use serde_json::json;
@@ -23,8 +23,14 @@ pub struct Site {
 impl Site {
     /// Serves `/0/`, `/1/`, … from one instance.
     pub async fn start(mappings: usize, arguments: &[String]) -> Option<Self> {
+        Self::start_with(mappings, arguments, |_| {}).await
+    }
+
+    /// The same by other programs.
+    pub async fn start_with(mappings: usize, arguments: &[String], change: impl FnOnce(&mut Programs)) -> Option<Self> {
         let mut programs = programs()?;
         programs.arguments.extend_from_slice(arguments);
+        change(&mut programs);
         let [port, tls] = e2e::net::free_ports().unwrap();
         let instance = Instance::start("here").await.unwrap();
         let binding = json!({ "namespace": { "from": "ALL" } });
@@ -33,7 +39,7 @@ impl Site {
                            "requestPolicy": { "insecure": { "action": "Route" } } });
         let mut files =
             vec![("base.yaml".to_owned(), file(&[custom("Listener", "http", listener), custom("Host", "any", host)]))];
-        files.extend((0..mappings).map(|index| (format!("{index}.yaml"), mapping(index, &instance))));
+        files.extend((0..mappings).map(|index| (format!("{index}.yaml"), mapping(index, instance.port))));
         let gateway = Gateway::start(&programs, &files).unwrap();
         gateway.wait_ready(PATIENCE).unwrap();
         let site = Self { gateway, dialer: Dialer::new((port, tls)).unwrap(), instance };
@@ -43,7 +49,12 @@ impl Site {
 
     /// Adds or replaces a Mapping.
     pub fn put(&self, index: usize) {
-        self.gateway.write(&format!("{index}.yaml"), &mapping(index, &self.instance)).unwrap();
+        self.gateway.write(&format!("{index}.yaml"), &mapping(index, self.port())).unwrap();
+    }
+
+    /// Of the instance.
+    pub fn port(&self) -> u16 {
+        self.instance.port
     }
 
     /// The status of an answer on a new connection.
@@ -69,21 +80,24 @@ impl Site {
             let mut connection: Option<Http1> = None;
             while !stop.load(Ordering::Acquire) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                let good = match &mut connection {
-                    Some(open) => {
-                        let reply = open.send(request(Entry::Any, false, "/0/", 0).unwrap()).await;
-                        reply.is_ok_and(|reply| reply.answer() == "here")
-                    }
+                let failure = match &mut connection {
+                    Some(open) => match open.send(request(Entry::Any, false, "/0/", 0).unwrap()).await {
+                        Ok(reply) if reply.answer() == "here" => None,
+                        Ok(reply) => Some(format!("{}: {}", reply.answer(), reply.text())),
+                        Err(error) => Some(format!("{error:#}")),
+                    },
                     none => match dialer.http1(Entry::Any).await {
-                        Ok((open, _)) => !none.insert(open).is_closed(),
-                        Err(_) => false,
+                        Ok((open, _)) => none.insert(open).is_closed().then(|| "closed at once".to_owned()),
+                        Err(error) => Some(format!("{error:#}")),
                     },
                 };
-                if good {
-                    successes.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    connection = None;
-                    failures.fetch_add(1, Ordering::Relaxed);
+                match failure {
+                    None => _ = successes.fetch_add(1, Ordering::Relaxed),
+                    Some(failure) => {
+                        crate::support::say(&format!("lost: {failure}\n"));
+                        connection = None;
+                        failures.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         });
@@ -99,6 +113,11 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// Requests answered so far.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// Requests answered, and lost.
     pub async fn end(self) -> (usize, usize) {
         self.end.store(true, Ordering::Release);
@@ -107,8 +126,7 @@ impl Asking {
     }
 }
 
-fn mapping(index: usize, instance: &Instance) -> String {
-    let spec = json!({ "hostname": "*", "prefix": format!("/{index}/"),
-                       "service": format!("127.0.0.1:{}", instance.port) });
+pub fn mapping(index: usize, port: u16) -> String {
+    let spec = json!({ "hostname": "*", "prefix": format!("/{index}/"), "service": format!("127.0.0.1:{port}") });
     file(&[custom("Mapping", &format!("m{index}"), spec)])
 }

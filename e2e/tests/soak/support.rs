@@ -4,6 +4,11 @@ use e2e::soak::gateway::Programs;
 use std::io::Write;
 use std::path::Path;
 
+/// Not captured, so that it is seen of every run.
+pub fn say(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
 /// The built binary and the real Envoy, or a word about what is missing.
 pub fn programs() -> Option<Programs> {
     let Some(envoy) = e2e::envoy::binary() else {
