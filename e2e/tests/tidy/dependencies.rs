@@ -91,6 +91,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tokio-stream",
             "tokio-util",
             "tonic",
+            "tower",
             "tracing",
             "tracing-subscriber",
         ],

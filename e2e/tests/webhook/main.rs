@@ -7,6 +7,9 @@
     reason = "a failed expectation ends the test"
 )]
 
+mod admission;
 mod healing;
+#[path = "../../../webhook/convert/tests/schemas/maker.rs"]
+mod maker;
 mod support;
 mod upgrade;
