@@ -27,7 +27,8 @@ pub fn host(spec: &HostSpec, report: &mut Report) -> Option<ParsedHost> {
     let reference = spec.tls_context.as_ref().and_then(|reference| reference.name.as_ref());
     let tls_context = report.text("tlsContext.name", reference, limits::HOSTNAME * 2);
     let tls = spec.tls.as_ref().map(|settings| tls_context::inline(settings, report));
-    if tls_context.is_some() && tls.is_some() {
+    // Without a Secret the inline settings have no effect, so there is nothing to choose.
+    if tls_context.is_some() && tls.is_some() && tls_secret.is_some() {
         report.refuse("tls", ProblemKind::ConflictingFields, "`tls` and `tlsContext` exclude each other");
     }
     if tls.is_some() && tls_secret.is_none() {

@@ -115,13 +115,10 @@ fn host(spec: &MappingSpec, report: &mut Report) -> Option<HostCondition> {
 }
 
 fn exact_condition(field: &str, host: &str, report: &mut Report) -> Option<HostCondition> {
-    // A lone `*` has always meant every host here, whatever the field says.
-    if host.contains('*') && host != "*" {
-        report.refuse(
-            field,
-            ProblemKind::InvalidValue,
-            format!("{} contains `*`; globs go into `hostname`", quote(host)),
-        );
+    // Upstream takes it for the name as it stands, which no host has.
+    if host.contains('*') {
+        let detail = format!("{} contains `*`; globs go into `hostname`", quote(host));
+        report.refuse(field, ProblemKind::InvalidValue, detail);
         return None;
     }
     glob_condition(field, host, report)

@@ -30,6 +30,7 @@ fn what_is_wrong_with_a_host_is_named() {
                 &["Refused spec.tls ConflictingFields"],
             ),
             (json!({"tls": {}}), &["Degraded spec.tls NoEffect"]),
+            (json!({"tls": {}, "tlsContext": {"name": "c"}}), &["Degraded spec.tls NoEffect"]),
             (
                 json!({"tlsSecret": secret, "tls": {"min_tls_version": "1.2"}}),
                 &["Refused spec.tls.min_tls_version InvalidValue"],

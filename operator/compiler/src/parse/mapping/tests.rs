@@ -46,6 +46,14 @@ fn what_is_wrong_with_a_mapping_is_named() {
                 &["Refused spec.host InvalidValue", "Notice spec.host Deprecated"],
             ),
             (
+                json!({"hostname": null, "host": "*"}),
+                &["Refused spec.host InvalidValue", "Notice spec.host Deprecated"],
+            ),
+            (
+                json!({"hostname": null, "headers": {":authority": "*"}}),
+                &["Refused spec.headers.:authority InvalidValue"],
+            ),
+            (
                 json!({"hostname": null, "host": "(", "host_regex": true}),
                 &["Refused spec.host InvalidRegex", "Notice spec.host Deprecated"],
             ),
