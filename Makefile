@@ -64,10 +64,10 @@ kat: ## apply those cases to a cluster with Nuncio installed, and compare; KAT="
 	@envoy="$$(e2e/install-envoy)"; NUNCIO_ENVOY="$$envoy" "$(TARGET_DIR)/debug/kat" \
 		--output "$(TARGET_DIR)/kat.txt" $(KAT)
 
-probe: ## changes among 1 to 10,000 Mappings from files, then a cold start in a real cluster; PROBE="--services 1" is for that
-	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe
+probe: ## a cold start with 10,000 Mappings in a real cluster (PROBE="--services 1" is for that), then changes from files
+	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
 	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
-		"$(TARGET_DIR)/release/probe" --files --mappings 1,100,1000,10000; "$(TARGET_DIR)/release/probe" $(PROBE)
+		"$(TARGET_DIR)/release/probe" $(PROBE); "$(TARGET_DIR)/release/probe" --files --mappings 1,100,1000,10000
 
 soak: ## random edits under load, plain and with trouble, then 1,000,000 steps of the compiler; EDITS=10000 SEED=…
 	@$(CARGO) build --locked --workspace --bins
