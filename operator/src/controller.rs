@@ -221,5 +221,18 @@ impl Statuses {
     }
 }
 
+/// The API server has not answered within the limit of a request.
+fn late() -> kube::Error {
+    kube::Error::Service("no answer in time".into())
+}
+
+/// Says at most once a minute that something in the API server cannot be had.
+fn warn(warned: &mut Option<Instant>, what: &str, error: &kube::Error) {
+    if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+        *warned = Some(Instant::now());
+        tracing::warn!(%error, "{what} cannot be read or written");
+    }
+}
+
 #[cfg(test)]
 mod tests;

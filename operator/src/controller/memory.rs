@@ -6,6 +6,7 @@
 //! has no earlier version to fall back to. The leader writes; every replica reads when it starts, before it publishes
 //! anything, and once more when it becomes the leader. Nothing of a Secret is in an object's spec, so nothing of one is here.
 
+use super::{late, warn};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
 use crate::snapshot::{Board, Remembered};
@@ -35,6 +36,9 @@ const REQUEST: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(10);
 /// How long a start waits for the memory. Without it refused versions are found out again, and retained ones are lost.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// For a warning.
+const WHAT: &str = "what is to outlive a restart";
 
 const COUNT: &str = "shards";
 const ENTRIES: &str = "entries.json";
@@ -75,7 +79,9 @@ impl Memory {
         let mut count = 1;
         let mut at = 0;
         while at < count {
-            let Some(found) = self.api.get_opt(&self.shard(at)).await? else { break };
+            // A limit of its own, as the client has none: an API server that takes a connection and is silent.
+            let found = timeout(REQUEST, self.api.get_opt(&self.shard(at))).await.map_err(|_| late())??;
+            let Some(found) = found else { break };
             let data = found.data.unwrap_or_default();
             if at == 0 {
                 count = data.get(COUNT).and_then(|count| count.parse().ok()).unwrap_or(1).min(SHARDS);
@@ -94,7 +100,7 @@ impl Memory {
         let left = loop {
             match self.load().await {
                 Ok(left) => break left,
-                Err(error) => warn(&mut warned, &error),
+                Err(error) => warn(&mut warned, WHAT, &error),
             }
             tokio::time::sleep(RETRY).await;
         };
@@ -109,7 +115,7 @@ impl Memory {
                 match self.write(&shards, written.len()).await {
                     Ok(()) => written = shards,
                     Err(error) => {
-                        warn(&mut warned, &error);
+                        warn(&mut warned, WHAT, &error);
                         tokio::time::sleep(RETRY).await;
                         continue;
                     }
@@ -122,7 +128,6 @@ impl Memory {
 
     /// Writes all, the one that says how many there are last; then those that are too many go.
     async fn write(&self, shards: &[String], before: usize) -> Result<(), kube::Error> {
-        let late = |_| kube::Error::Service("no answer in time".into());
         for (at, entries) in shards.iter().enumerate().rev() {
             let name = self.shard(at);
             let mut data = BTreeMap::from([(ENTRIES, entries.clone())]);
@@ -136,11 +141,12 @@ impl Memory {
                 "data": data,
             });
             let params = PatchParams::apply(&self.manager).force();
-            timeout(REQUEST, self.api.patch(&name, &params, &Patch::Apply(&body))).await.map_err(late)??;
+            timeout(REQUEST, self.api.patch(&name, &params, &Patch::Apply(&body))).await.map_err(|_| late())??;
         }
         for at in shards.len()..before {
-            let gone =
-                timeout(REQUEST, self.api.delete(&self.shard(at), &DeleteParams::default())).await.map_err(late)?;
+            let gone = timeout(REQUEST, self.api.delete(&self.shard(at), &DeleteParams::default()))
+                .await
+                .map_err(|_| late())?;
             if let Err(error) = gone
                 && !matches!(&error, kube::Error::Api(status) if status.code == 404)
             {
@@ -168,7 +174,7 @@ impl Memory {
                             tracing::warn!(error = status.message, "nothing can be remembered over a restart");
                             return Vec::new();
                         }
-                        Err(error) => warn(&mut warned, &error),
+                        Err(error) => warn(&mut warned, WHAT, &error),
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -315,14 +321,6 @@ fn restored(stored: Stored) -> Option<Change> {
     let object = Object::from_value(&stored.object?, "").ok().flatten().filter(|object| object.key == key)?;
     let object = Object { fingerprint: stored.fingerprint, ..object };
     Some(Change::Retained(key, Some(Arc::new(object))))
-}
-
-/// Once a minute.
-fn warn(warned: &mut Option<Instant>, error: &kube::Error) {
-    if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
-        *warned = Some(Instant::now());
-        tracing::warn!(%error, "what is to outlive a restart cannot be read or written");
-    }
 }
 
 #[cfg(test)]

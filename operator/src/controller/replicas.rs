@@ -1,10 +1,11 @@
 //! What replicas tell each other, in one ConfigMap of the installation with an entry for each.
 //!
 //! Every replica writes its own entry, by server-side apply under a name of its own, when it has news and otherwise now and
-//! then, and reads in the answer what the others wrote; the leader looks more often. One object with a fixed name needs no right to list ConfigMaps, and none to write
-//! those of others. Clocks are never compared: an entry that stays the same for three times the pause it promises is that
-//! of a replica that is gone.
+//! then, and reads in the answer what the others wrote; the leader looks more often. One object with a fixed name needs no
+//! right to list ConfigMaps, and none to write those of others. Clocks are never compared: an entry that stays the same
+//! for three times the pause it promises is that of a replica that is gone.
 
+use super::{late, warn};
 use crate::mailbox::Mailbox;
 use crate::replicas::Report;
 use crate::snapshot::Board;
@@ -35,6 +36,8 @@ const MISSED: u32 = 3;
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Longest that one request may take.
 const REQUEST: Duration = Duration::from_secs(3);
+/// For a warning.
+const WHAT: &str = "what replicas tell each other";
 
 /// The entries of an installation, as one of its replicas sees them.
 #[derive(Clone)]
@@ -107,7 +110,7 @@ impl Replicas {
                         replicas = u32::try_from(data.len()).unwrap_or(u32::MAX).clamp(1, 10_000);
                         self.hear(data);
                     }
-                    Err(error) => warn(&mut warned, &error),
+                    Err(error) => warn(&mut warned, WHAT, &error),
                 }
             }
             sleep(pause).await;
@@ -137,8 +140,8 @@ impl Replicas {
                     }
                 }
                 // What is known stays, and grows old.
-                Ok(Err(error)) => warn(&mut warned, &error),
-                Err(_) => warn(&mut warned, &late()),
+                Ok(Err(error)) => warn(&mut warned, WHAT, &error),
+                Err(_) => warn(&mut warned, WHAT, &late()),
             }
             let forgotten = self.known().forgotten(Instant::now());
             if let Some(id) = forgotten {
@@ -215,18 +218,6 @@ impl Known {
     fn forgotten(&self, now: Instant) -> Option<Arc<str>> {
         let old = |entry: &Entry| now.saturating_duration_since(entry.since) > FORGOTTEN.max(entry.every * MISSED);
         self.entries.iter().find(|(_, entry)| old(entry)).map(|(id, _)| id.clone())
-    }
-}
-
-fn late() -> kube::Error {
-    kube::Error::Service("no answer in time".into())
-}
-
-/// Once a minute.
-fn warn(warned: &mut Option<Instant>, error: &kube::Error) {
-    if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
-        *warned = Some(Instant::now());
-        tracing::warn!(%error, "what replicas tell each other cannot be read or written");
     }
 }
 

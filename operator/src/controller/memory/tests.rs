@@ -166,3 +166,15 @@ async fn a_start_waits_for_the_memory_but_not_for_ever() {
     let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
     assert_eq!((batch.changes.len(), batch.listed), (0, vec![FeedId(4)]));
 }
+
+/// The client has no limit of its own, and a leader that waits forever would never write anything down.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_silent_is_not_waited_for() {
+    let silent = |_: http::Request<kube::client::Body>| {
+        std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
+    };
+    let client = Client::new(tower::service_fn(silent), "default");
+    let memory = Memory::new(client, "gateway", "nuncio");
+    let loaded = timeout(REQUEST * 2, memory.load()).await.expect("a limit of its own");
+    assert_eq!(loaded.unwrap_err().to_string(), late().to_string());
+}
