@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use e2e::faulty_api::{Fault, FaultyApi};
 use e2e::process;
+use http::{HeaderName, HeaderValue};
 use kube::{Client, Config};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,6 +17,9 @@ use std::path::PathBuf;
 struct Arguments {
     /// Where to write a kubeconfig that leads to it
     kubeconfig: PathBuf,
+    /// Ask the real API server in the name of this user, with the rights that user has
+    #[arg(long)]
+    user: Option<String>,
 }
 
 fn main() -> Result<()> {
@@ -25,6 +29,9 @@ fn main() -> Result<()> {
     let api = runtime.block_on(async {
         let mut config = Config::infer().await.context("no API server")?;
         config.default_retry = false;
+        if let Some(user) = &arguments.user {
+            config.headers.push((HeaderName::from_static("impersonate-user"), HeaderValue::from_str(user)?));
+        }
         FaultyApi::start(Client::try_from(config)?).await
     })?;
     std::fs::write(&arguments.kubeconfig, api.kubeconfig())?;

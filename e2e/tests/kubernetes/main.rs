@@ -11,5 +11,6 @@ mod definitions;
 mod explain;
 mod faults;
 mod replicas;
+mod rights;
 mod scene;
 mod statuses;

@@ -20,7 +20,7 @@ pub const BACKEND: &str = "10.244.0.1:18080";
 const DIAGNOSTICS: u16 = 8877;
 
 /// Clear text on port 8080 for every host name.
-const BASE: &str = "
+pub const BASE: &str = "
 apiVersion: getambassador.io/v3alpha1
 kind: Listener
 metadata: {name: http}
@@ -82,14 +82,24 @@ impl Scene {
 
     /// Like [`Scene::start`], with an API server that misbehaves on demand between it and the gateway.
     pub fn start_behind(name: &str) -> Option<(Self, Api)> {
+        Self::start_behind_after(name, None, |cluster, namespace| apply(cluster, namespace, BASE))
+    }
+
+    /// Like [`Scene::start_behind`], when `before` has prepared the cluster, in the name of a ServiceAccount of the namespace.
+    pub fn start_behind_after(
+        name: &str,
+        account: Option<&str>,
+        before: impl FnOnce(&Cluster, &str),
+    ) -> Option<(Self, Api)> {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         let path = kubeconfig.to_str().unwrap().to_owned();
         let mut api = None;
         let before = |cluster: &Cluster, namespace: &str| {
             install_definitions(cluster);
-            apply(cluster, namespace, BASE);
-            api = Some(Api::start(cluster, folder, &kubeconfig));
+            before(cluster, namespace);
+            let user = account.map(|account| format!("system:serviceaccount:{namespace}:{account}"));
+            api = Some(Api::start(cluster, folder, &kubeconfig, user.as_deref()));
         };
         let scene = Self::start_after(name, &[("KUBECONFIG", &path)], before)?;
         scene.wait_until("readiness", || scene.gateway.is_ready());
@@ -159,6 +169,10 @@ impl Scene {
 
     pub fn install_definitions(&self) {
         install_definitions(self.cluster);
+    }
+
+    pub fn remove_definitions(&self) {
+        remove_definitions(self.cluster);
     }
 
     /// The status code of a request to the gateway; 0 when there is no answer.
@@ -321,8 +335,9 @@ pub struct Api {
 }
 
 impl Api {
-    fn start(cluster: &Cluster, folder: tempfile::TempDir, kubeconfig: &Path) -> Self {
+    fn start(cluster: &Cluster, folder: tempfile::TempDir, kubeconfig: &Path, user: Option<&str>) -> Self {
         let mut command = cluster.command(env!("CARGO_BIN_EXE_faulty-api"));
+        command.args(user.map(|user| format!("--user={user}")));
         command.arg(kubeconfig).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = Guard::start("faulty-api", &mut command).unwrap();
         let answers = BufReader::new(child.child().stdout.take().unwrap());
@@ -359,7 +374,12 @@ fn install_definitions(cluster: &Cluster) {
     output(cluster.command("kubectl").args(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]));
 }
 
-fn apply(cluster: &Cluster, namespace: &str, manifest: &str) {
+pub fn remove_definitions(cluster: &Cluster) {
+    let folder = repository().join("manifests/crds");
+    output(cluster.command("kubectl").args(["delete", "--ignore-not-found", "-f"]).arg(folder));
+}
+
+pub fn apply(cluster: &Cluster, namespace: &str, manifest: &str) {
     assert!(try_apply(cluster, namespace, manifest), "{manifest}");
 }
 
@@ -387,6 +407,6 @@ fn skip(what: &str, reason: &str) -> Option<Scene> {
     None
 }
 
-fn repository() -> PathBuf {
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
