@@ -1,5 +1,7 @@
 //! What the environment says, with upstream's names and meanings.
 
+mod upstream;
+
 use crate::feed::expand::Expansion;
 use compiler::Options;
 use std::collections::BTreeMap;

@@ -98,6 +98,9 @@ fn run(
         bail!("--ads on an address needs --ads-cert, --ads-key and --ads-client-ca: the stream carries private keys");
     }
     crate::control::init_logging(args.log_format, environment);
+    for (name, instead) in environment.without_effect() {
+        tracing::warn!("{name} is set and has no effect: {instead}");
+    }
     let envoy = match args.without_envoy() {
         true => None,
         false => Some(envoy::find(args.envoy.as_deref(), environment)?),
