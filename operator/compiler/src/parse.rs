@@ -257,6 +257,8 @@ pub struct ParsedMapping {
     pub label_domains: Vec<Arc<str>>,
     /// Fingerprint of `labels`, which members of one group must share; 0 without.
     pub labels_hash: u64,
+    /// Of the largest regular expression, in instructions of RE2; 0 without any.
+    pub program_size: u32,
     /// What few Mappings have.
     pub policies: Option<Box<ParsedPolicies>>,
 }
@@ -296,6 +298,7 @@ impl ParsedMapping {
             tls: None,
             weight: None,
             shadow: false,
+            program_size: 0,
             redirect: None,
             rewrite: None,
             regex_rewrite: None,

@@ -34,41 +34,16 @@ pub const DEFAULT_MAX_PROGRAM_SIZE: u32 = 200;
 /// The largest program size that a Module can allow; Envoy is told to take no more.
 pub const LARGEST_PROGRAM_SIZE: u32 = 10_000;
 
+/// An expression that Envoy will take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expression {
+    /// Instructions of the program that RE2 makes of it.
+    pub size: u32,
+    groups: u32,
+}
+
 /// Whether Envoy will take the expression, given the largest program size it is told to allow.
-pub fn judge(text: &str, max_program_size: u32) -> Result<(), String> {
-    read(text, max_program_size).map(|_| ())
-}
-
-/// Whether Envoy will take the expression together with a substitution, and what is odd about the latter.
-///
-/// Envoy takes any substitution. One that refers to a group the expression lacks, or has a stray backslash, leaves the
-/// path as it is; that is the remark.
-pub fn judge_substitution(text: &str, substitution: &str, max_program_size: u32) -> Result<Option<String>, String> {
-    let groups = read(text, max_program_size)?;
-    let mut escapes = substitution.split('\\').skip(1).peekable();
-    while let Some(after) = escapes.next() {
-        match after.chars().next() {
-            Some(digit @ '0'..='9') if digit.to_digit(10).is_some_and(|digit| digit <= groups) => {}
-            Some(digit @ '0'..='9') => {
-                let count = format!("the expression has {groups}");
-                return Ok(Some(format!("substitution {} refers to group {digit}, {count}", quote(substitution))));
-            }
-            // Two backslashes stand for one; the text between them is empty.
-            None if escapes.next().is_some() => {}
-            _ => return Ok(Some(format!("substitution {} has a stray backslash", quote(substitution)))),
-        }
-    }
-    Ok(None)
-}
-
-/// Whether Envoy takes the whole text for a match of the expression; false for one that it does not take at all.
-pub fn is_full_match(expression: &str, text: &str) -> bool {
-    expression.len() <= limits::REGEX
-        && syntax::parse(expression).is_ok_and(|(node, _)| matching::is_full_match(&node, text.as_bytes()))
-}
-
-/// Reads an expression; the value is the number of its groups.
-fn read(text: &str, max_program_size: u32) -> Result<u32, String> {
+pub fn judge(text: &str, max_program_size: u32) -> Result<Expression, String> {
     if text.is_empty() {
         return Err("the regular expression is empty".into());
     }
@@ -77,13 +52,42 @@ fn read(text: &str, max_program_size: u32) -> Result<u32, String> {
     }
     let (node, groups) = syntax::parse(text)
         .map_err(|reason| format!("regular expression {} is not valid RE2: {reason}", quote(text)))?;
-    match program::size(&node, max_program_size) {
-        Some(_) => Ok(groups),
+    match program::size(&node, max_program_size).and_then(|size| u32::try_from(size).ok()) {
+        Some(size) => Ok(Expression { size, groups }),
         None => Err(format!(
             "regular expression {} compiles to more than {max_program_size} instructions (regex_max_size)",
             quote(text)
         )),
     }
+}
+
+impl Expression {
+    /// What is odd about a substitution for what this expression finds.
+    ///
+    /// Envoy takes any substitution. One that refers to a group the expression lacks, or has a stray backslash, leaves
+    /// the path as it is.
+    pub fn remark(&self, substitution: &str) -> Option<String> {
+        let mut escapes = substitution.split('\\').skip(1).peekable();
+        while let Some(after) = escapes.next() {
+            match after.chars().next() {
+                Some(digit @ '0'..='9') if digit.to_digit(10).is_some_and(|digit| digit <= self.groups) => {}
+                Some(digit @ '0'..='9') => {
+                    let count = format!("the expression has {}", self.groups);
+                    return Some(format!("substitution {} refers to group {digit}, {count}", quote(substitution)));
+                }
+                // Two backslashes stand for one; the text between them is empty.
+                None if escapes.next().is_some() => {}
+                _ => return Some(format!("substitution {} has a stray backslash", quote(substitution))),
+            }
+        }
+        None
+    }
+}
+
+/// Whether Envoy takes the whole text for a match of the expression; false for one that it does not take at all.
+pub fn is_full_match(expression: &str, text: &str) -> bool {
+    expression.len() <= limits::REGEX
+        && syntax::parse(expression).is_ok_and(|(node, _)| matching::is_full_match(&node, text.as_bytes()))
 }
 
 #[cfg(test)]

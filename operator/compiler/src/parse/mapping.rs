@@ -3,7 +3,7 @@
 use super::report::Report;
 use super::{HostCondition, ParsedMapping, ParsedRedirect, ServiceRef, cluster, policy};
 use crate::check::limits::{self, Limits};
-use crate::check::{header, hostname, regex, service, text::quote};
+use crate::check::{header, hostname, service, text::quote};
 use api::v3alpha1::{AddedHeaders, MappingSpec, RegexMap};
 use ir::{Effect, NamedMatch, PathMatch, ProblemKind, RedirectPath, RegexRewrite, TextMatch};
 use std::collections::BTreeMap;
@@ -65,6 +65,7 @@ pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opti
         spec.labels.iter().flat_map(|labels| labels.keys()).map(|domain| domain.as_str().into()).collect();
     mapping.policies = policy::policies(spec, limits, report);
     remarks(spec, report);
+    mapping.program_size = report.program_size;
     mapping.labels_hash = spec.labels.as_ref().map_or(0, |labels| xxh3_64(format!("{labels:?}").as_bytes()));
     in_force.then_some(mapping)
 }
@@ -72,10 +73,7 @@ pub fn mapping(spec: &MappingSpec, limits: &Limits, report: &mut Report) -> Opti
 fn path(spec: &MappingSpec, report: &mut Report) -> Option<PathMatch> {
     let text = report.text_or_empty("prefix", Some(&spec.prefix), limits::PATH)?;
     if spec.prefix_regex == Some(true) {
-        if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
-            report.refuse("prefix", ProblemKind::InvalidRegex, reason);
-            return None;
-        }
+        report.expression("prefix", &text)?;
         return Some(PathMatch::Regex(text));
     }
     if text.is_empty() {
@@ -100,10 +98,7 @@ fn host(spec: &MappingSpec, report: &mut Report) -> Option<HostCondition> {
     }
     if let Some(host) = written(&spec.host) {
         if spec.host_regex == Some(true) {
-            if let Err(reason) = regex::judge(&host, regex::LARGEST_PROGRAM_SIZE) {
-                report.refuse("host", ProblemKind::InvalidRegex, reason);
-                return None;
-            }
+            report.expression("host", &host)?;
             return Some(HostCondition::Regex(host.into()));
         }
         return exact_condition("host", &host, report);
@@ -166,8 +161,7 @@ fn conditions(
             }
             let Some(text) = report.text_or_empty(&at, Some(value), limits::HEADER_VALUE) else { continue };
             let value = if is_regex {
-                if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
-                    report.refuse(&at, ProblemKind::InvalidRegex, reason);
+                if report.expression(&at, &text).is_none() {
                     continue;
                 }
                 TextMatch::Regex(text)
@@ -194,10 +188,7 @@ fn query_name(name: &str) -> Result<(), String> {
 fn method(spec: &MappingSpec, report: &mut Report) -> Option<TextMatch> {
     let text = report.text("method", spec.method.as_ref(), limits::NAME)?;
     if spec.method_regex == Some(true) {
-        if let Err(reason) = regex::judge(&text, regex::LARGEST_PROGRAM_SIZE) {
-            report.refuse("method", ProblemKind::InvalidRegex, reason);
-            return None;
-        }
+        report.expression("method", &text)?;
         return Some(TextMatch::Regex(text));
     }
     if let Err(reason) = header::name(&text) {
@@ -277,18 +268,11 @@ fn regex_rewrite(field: &str, map: &RegexMap, report: &mut Report) -> Option<Reg
         Some(map.substitution.as_ref().unwrap_or(&String::new())),
         limits::PATH,
     )?;
-    match regex::judge_substitution(&pattern, &substitution, regex::LARGEST_PROGRAM_SIZE) {
-        Ok(remark) => {
-            if let Some(remark) = remark {
-                report.note(&format!("{field}.substitution"), ProblemKind::InvalidValue, remark);
-            }
-            Some(RegexRewrite { pattern: pattern.into(), substitution })
-        }
-        Err(reason) => {
-            report.refuse(&format!("{field}.pattern"), ProblemKind::InvalidRegex, reason);
-            None
-        }
+    let expression = report.expression(&format!("{field}.pattern"), &pattern)?;
+    if let Some(remark) = expression.remark(&substitution) {
+        report.note(&format!("{field}.substitution"), ProblemKind::InvalidValue, remark);
     }
+    Some(RegexRewrite { pattern: pattern.into(), substitution })
 }
 
 fn rewriting(spec: &MappingSpec, limits: &Limits, report: &mut Report, mapping: &mut ParsedMapping) {

@@ -1,5 +1,6 @@
 //! Collects findings about one object while its fields are read.
 
+use crate::check::regex::{self, Expression};
 use crate::check::{header, limits, text::quote};
 use ir::{Effect, HeaderValue, ObjectKey, Problem, ProblemKind};
 use std::sync::Arc;
@@ -9,12 +10,14 @@ pub struct Report<'a> {
     about: &'a ObjectKey,
     /// In the order in which they were made.
     pub problems: Vec<Problem>,
+    /// Of the largest expression so far, in instructions.
+    pub program_size: u32,
 }
 
 impl<'a> Report<'a> {
     /// Nothing found yet.
     pub fn new(about: &'a ObjectKey) -> Self {
-        Self { about, problems: Vec::new() }
+        Self { about, problems: Vec::new(), program_size: 0 }
     }
 
     /// Notes a finding about a field of the spec.
@@ -114,6 +117,20 @@ impl<'a> Report<'a> {
             return None;
         }
         Some(value.as_str().into())
+    }
+
+    /// A regular expression that Envoy could be told to take; a bad one refuses the object.
+    pub fn expression(&mut self, field: &str, text: &str) -> Option<Expression> {
+        match regex::judge(text, regex::LARGEST_PROGRAM_SIZE) {
+            Ok(expression) => {
+                self.program_size = self.program_size.max(expression.size);
+                Some(expression)
+            }
+            Err(reason) => {
+                self.refuse(field, ProblemKind::InvalidRegex, reason);
+                None
+            }
+        }
     }
 
     /// Headers to add; each bad one is left out.

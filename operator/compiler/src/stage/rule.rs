@@ -57,7 +57,9 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<Rule>> {
     let Some(Parsed::Mapping(mapping)) = &parsed.value else { return None };
     let defaults = db.route_defaults(reads);
     let mut problems = Vec::new();
-    program_sizes(key, mapping, defaults.regex_max_size, &mut problems);
+    if mapping.program_size > defaults.regex_max_size {
+        program_sizes(key, mapping, defaults.regex_max_size, &mut problems);
+    }
     let upstream = db.interned(upstream(db, reads, key, mapping, &defaults, &mut problems));
     let errors = errors(db, reads, key, mapping, &mut problems);
     let action = action(db, reads, mapping, &upstream, errors, &defaults);
