@@ -7,7 +7,7 @@ mod keeper;
 
 use crate::clock::Clock;
 use crate::crds::{Crd, Target};
-use crate::lease::Candidate;
+use crate::lease::{Election, Leadership, Pace};
 use crate::server::Limits;
 use crate::tls::Identity;
 use crate::{ca_secret, probes, server};
@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The Lease of who manages authority and CRDs; upstream's, so that its replicas and ours never write in turns.
@@ -146,18 +145,21 @@ impl Webhook {
         let end = CancellationToken::new();
         let reviews = tokio::spawn(server::serve(https, tls, options.limits, end.clone()));
         let probing = tokio::spawn(probes::serve(probes, ready.clone(), end.clone()));
-        let (leads, leading) = watch::channel(false);
-        let namespace = options.target.namespace.clone();
-        let competing = (options.manage_authority || options.manage_crds).then(|| {
-            let candidate = Candidate::new(Api::namespaced(client.clone(), &namespace), LEASE, &options.identity);
-            tokio::spawn(candidate.run(leads, stop.clone()))
+        let quiet = CancellationToken::new();
+        let standing = (options.manage_authority || options.manage_crds).then(|| {
+            let namespace = &options.target.namespace;
+            let election = Election::new(client.clone(), namespace, LEASE, &options.identity, Pace::default());
+            let (leadership, standing) = election.start(stop.clone(), quiet.clone().cancelled_owned());
+            (leadership, tokio::spawn(standing))
         });
+        let (leadership, standing) = standing.unzip();
         let linger = options.linger;
-        keep(client, options, identity, ready.clone(), leading, &stop).await;
+        keep(client, options, identity, ready.clone(), leadership, &stop).await;
 
+        quiet.cancel();
         ready.store(false, std::sync::atomic::Ordering::Relaxed);
-        if let Some(competing) = competing {
-            let _ = competing.await;
+        if let Some(standing) = standing {
+            let _ = standing.await;
         }
         tokio::time::sleep(linger).await;
         end.cancel();
@@ -173,7 +175,7 @@ async fn keep(
     options: Options,
     identity: Identity,
     ready: Arc<AtomicBool>,
-    mut leading: watch::Receiver<bool>,
+    mut leadership: Option<Leadership>,
     stop: &CancellationToken,
 ) {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &options.target.namespace);
@@ -188,9 +190,9 @@ async fn keep(
     let mut crd_events = pin!(watcher(crds, labelled).backoff(Patience::default()));
     let mut tick = tokio::time::interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let alone = !options.manage_authority && !options.manage_crds;
     let mut keeper = Keeper::new(client, options, identity, ready);
     loop {
+        let led = leadership.as_ref().is_some_and(|leadership| leadership.until().is_some());
         let act = tokio::select! {
             () = stop.cancelled() => return,
             Some(event) = secret_events.next() => match event {
@@ -201,16 +203,27 @@ async fn keep(
                 Ok(event) => keeper.crd(event),
                 Err(error) => keeper.unwatched("the CRDs", Some(trouble(&error))),
             },
-            Ok(()) = leading.changed(), if !alone => true,
+            () = becomes(leadership.as_mut(), !led) => true,
             _ = tick.tick() => true,
         };
-        let leads = *leading.borrow_and_update();
         if act {
+            let leads = leadership.as_ref().is_some_and(Leadership::leads);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = keeper.step(leads) => {}
             }
         }
+    }
+}
+
+/// Waits until this replica is the leader, or is not. Without an election it never changes.
+async fn becomes(leadership: Option<&mut Leadership>, leader: bool) {
+    let became = match leadership {
+        Some(leadership) => leadership.becomes(leader).await.is_ok(),
+        None => false,
+    };
+    if !became {
+        std::future::pending().await
     }
 }
 

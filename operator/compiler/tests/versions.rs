@@ -130,6 +130,30 @@ fn what_conversion_leaves_out_is_said() {
 }
 
 #[test]
+fn fields_that_nobody_knows_are_said_in_every_version() {
+    for version in ["v1", "v2", "v3alpha1"] {
+        let mut values = base();
+        values.push(older(version, mapping("m", json!({ "prefix": "/a/", "unknown": 1, "cors": { "unknown": 1 } }))));
+        let verdict = verdict(&compile(&values).0, Kind::Mapping, "m");
+        assert!(verdict.accepted);
+        let unknown = verdict.problems.iter().filter(|problem| problem.kind == ProblemKind::UnknownField);
+        let fields: Vec<_> = unknown.map(|problem| (problem.at.as_str(), problem.effect)).collect();
+        assert_eq!(fields, [("spec.cors.unknown", Effect::Notice), ("spec.unknown", Effect::Notice)], "{version}");
+    }
+}
+
+#[test]
+fn what_is_remembered_for_old_versions_has_no_effect() {
+    let spec = json!({ "hostname": "a", "prefix": "/a/" });
+    let mut remembering = spec.clone();
+    remembering["v2Spelling"] = json!({ "/host": { "value": "*" }, "/unknown": { "value": 1 }, "/prefix": {} });
+    let values = [base(), vec![mapping("m", remembering)]].concat();
+    let (compiler, _) = compile(&values);
+    assert_eq!(Mirror::of(&compiler), rows(&[mapping("m", spec)]));
+    assert_eq!(verdict(&compiler, Kind::Mapping, "m").problems, []);
+}
+
+#[test]
 fn versions_that_a_kind_does_not_have_are_refused_or_said() {
     for (value, kind, guards) in [
         (older("v2", listener("x", 9090, "HTTP", "XFP")), Kind::Listener, true),

@@ -82,7 +82,7 @@ impl Scene {
             seen(&feed, &dirty, &server.get(&path(name)).unwrap());
         }
         let (leader, leadership) = watch::channel(None);
-        let task = tokio::spawn(statuses.run(Leadership::of(leadership)));
+        let task = tokio::spawn(statuses.run(Leadership::from(leadership)));
         let scene = Self { server, board, metrics, snapshot: Snapshot::default(), feed, dirty, leader, task };
         if leads {
             scene.lead(true);

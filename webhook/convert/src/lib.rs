@@ -3,18 +3,20 @@
 //! v3alpha1 is the hub: v1 and v2 have the same fields and differ in their label only, and both convert to and from
 //! v3alpha1 by the rules in [`mod@spec`]. The rules are those of Emissary-ingress 3.10 and 4.1 (`pkg/api/getambassador.io`).
 //!
-//! Objects stay JSON throughout. What a rule does not understand (unknown fields, values of an unexpected type) is carried
-//! over as it is, so conversion cannot fail on the content of a `spec`. `metadata` and `status` are never touched.
+//! Objects stay JSON throughout. What a rule does not understand (unknown fields, values of an unexpected type) is kept, so
+//! conversion cannot fail on the content of a `spec`. `metadata` and `status` are never touched.
 //!
 //! An old object that goes to v3alpha1 and back is the same again. Where v3alpha1 has no way to say what the old version
-//! said (`ambassador_id: x` for `[x]`, `headers: {x: false}`, a null among labels), `spec.v2Spelling` remembers it; see
-//! [`mod@spelling`]. The one intended exception is the prefix on `ambassador_id`; see [`mod@ids`].
+//! said (`ambassador_id: x` for `[x]`, `headers: {x: false}`, a null among labels, fields that nobody knows),
+//! `spec.v2Spelling` remembers it; see [`mod@spelling`] and [`mod@fields`]. The one intended exception is the prefix on
+//! `ambassador_id`; see [`mod@ids`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+pub mod fields;
 pub mod ids;
 pub mod spec;
 pub mod spelling;
@@ -77,7 +79,15 @@ fn upgrade(kind: Kind, spec: &mut Object, options: Options, notes: &mut Vec<Note
     }
     let old = options.remember_spelling.then(|| spec::part(kind, spec, |_| true));
     spec::upgrade(kind, spec, notes);
-    if let Some(old) = old {
+    if let Some(mut old) = old {
+        for (field, value) in fields::take_unknown(kind, spec) {
+            if spec::group(kind, &field).is_none() {
+                let detail = "is no field of v3alpha1; kept in v2Spelling";
+                notes.push(Note { at: format!("spec.{field}"), detail });
+                old.insert(field, value);
+            }
+        }
+        fields::prune(kind, spec);
         let mut back = spec::part(kind, spec, |_| true);
         spec::downgrade(kind, &mut back, &mut Vec::new());
         spelling::remember(spec, &back, old);
@@ -101,7 +111,8 @@ pub struct Options {
     /// Whether `ambassador_id` gets its prefix in the old versions and loses it in v3alpha1.
     pub prefix_ids: bool,
     /// Whether v3alpha1 objects get `spec.v2Spelling` where they need it to come back the same. Where it is
-    /// present, it is honoured in any case. Off for manifests that move to v3alpha1 for good.
+    /// present, it is honoured in any case. Off for manifests that move to v3alpha1 for good; fields that v3alpha1 does not
+    /// have then stay where they are.
     pub remember_spelling: bool,
 }
 

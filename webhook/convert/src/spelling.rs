@@ -6,12 +6,15 @@
 //!
 //! On the way back an entry counts only if it makes no difference in v3alpha1: the old object with it and the one without
 //! it must mean the same. So an entry can never undo what somebody has edited in the v3alpha1 object meanwhile.
+//!
+//! Fields that v3alpha1 does not have (see [`mod@fields`]) move here as a whole, and come back unless the object has
+//! got a field of that name. All entries together are not much larger than the object.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::{Kind, Note, Object, spec};
+use crate::{Kind, Note, Object, fields, spec};
 
 /// The field of a v3alpha1 `spec`.
 pub const FIELD: &str = "v2Spelling";
@@ -20,18 +23,21 @@ pub const FIELD: &str = "v2Spelling";
 /// of them do. It bounds the work that an object written by hand can cause.
 const MOST_TRIED: usize = 32;
 
+/// How deep entries are about single fields. Deeper ones would repeat a name of any length above them.
+const LEVELS: usize = 2;
+
 /// Writes into `new` where `back`, which is `new` converted back, differs from the original `old`. Both only have the
-/// fields that some rule is about.
+/// fields that some rule is about, and `old` those that v3alpha1 does not have.
 pub(crate) fn remember(new: &mut Object, back: &Object, old: Object) {
     let mut entries = Map::new();
-    compare(back, old, &mut String::new(), &mut entries);
+    compare(back, old, LEVELS, &mut String::new(), &mut entries);
     if !entries.is_empty() {
         new.insert(FIELD.to_owned(), Value::Object(entries));
     }
 }
 
-/// Objects are compared field by field, anything else as a whole.
-fn compare(back: &Object, old: Object, path: &mut String, entries: &mut Object) {
+/// Objects are compared field by field down to some levels, anything else as a whole.
+fn compare(back: &Object, old: Object, levels: usize, path: &mut String, entries: &mut Object) {
     let length = path.len();
     for name in back.keys().filter(|name| !old.contains_key(*name)) {
         push(path, name);
@@ -45,7 +51,9 @@ fn compare(back: &Object, old: Object, path: &mut String, entries: &mut Object) 
         }
         push(path, &name);
         match (found, value) {
-            (Some(Value::Object(found)), Value::Object(value)) => compare(found, value, path, entries),
+            (Some(Value::Object(found)), Value::Object(value)) if levels > 1 => {
+                compare(found, value, levels - 1, path, entries);
+            }
             (_, value) => {
                 let entry = Object::from_iter([("value".to_owned(), value)]);
                 entries.insert(path.clone(), Value::Object(entry));
@@ -64,8 +72,12 @@ fn push(path: &mut String, name: &str) {
 pub(crate) struct Memory {
     /// The entries, by the group of fields they are about.
     groups: BTreeMap<&'static str, Vec<(String, Value)>>,
-    /// The fields of these groups before the conversion.
+    /// Fields that v3alpha1 does not have, and that nothing else depends on.
+    unknown: Vec<(String, Value)>,
+    /// The fields of the groups before the conversion.
     new: Object,
+    /// Whether they are such as an API server would keep.
+    closed: bool,
 }
 
 impl Memory {
@@ -76,25 +88,38 @@ impl Memory {
             return None;
         };
         let mut groups: BTreeMap<&'static str, Vec<(String, Value)>> = BTreeMap::new();
+        let mut unknown = Vec::new();
         for (path, entry) in entries {
-            let group = path.split('/').nth(1).and_then(|field| spec::group(kind, &unescape(field)));
-            // What is about a field without rules cannot be ours.
-            if let Some(group) = group {
+            let mut names = path.split('/').skip(1).map(unescape);
+            let Some(field) = names.next() else { continue };
+            if let Some(group) = spec::group(kind, &field) {
                 groups.entry(group).or_default().push((path, entry));
+            } else if names.next().is_none() && !fields::knows(kind, &field) {
+                match take(entry) {
+                    Some(_) if new.contains_key(&field) => {
+                        let detail = "is what the object has; another one that was remembered is left out";
+                        notes.push(Note { at: format!("spec.{field}"), detail });
+                    }
+                    Some(value) => unknown.push((field, value)),
+                    None => {}
+                }
             }
+            // What is about a field that v3alpha1 has, and that has no rules, cannot be ours.
         }
         let new = spec::part(kind, new, |group| groups.contains_key(group));
-        Some(Self { groups, new })
+        let closed = !fields::prune(kind, &mut new.clone());
+        Some(Self { groups, unknown, new, closed })
     }
 
     /// Applies it to the converted `spec`, as far as that means the same.
     pub(crate) fn restore(self, kind: Kind, old: &mut Object, notes: &mut Vec<Note>) {
-        let Self { groups, new } = self;
+        let Self { groups, unknown, new, closed } = self;
+        old.extend(unknown);
         // Mostly nobody has edited the object, and all of it fits.
         let touched = |group| groups.contains_key(group);
         let mut candidate = spec::part(kind, old, touched);
         groups.values().flatten().for_each(|(path, entry)| apply(&mut candidate, path, entry.get("value").cloned()));
-        let mut meaning = meaning(kind, candidate);
+        let mut meaning = meaning(kind, candidate, closed);
         meaning.retain(|field, _| spec::group(kind, field).is_some_and(touched));
         if meaning == new {
             groups.into_values().flatten().for_each(|(path, entry)| apply(old, &path, take(entry)));
@@ -102,7 +127,7 @@ impl Memory {
         }
         let mut stale = false;
         for (group, mut entries) in groups {
-            stale |= keep_fitting(kind, &spec::part(kind, old, |one| one == group), &mut entries);
+            stale |= keep_fitting(kind, &spec::part(kind, old, |one| one == group), closed, &mut entries);
             entries.into_iter().for_each(|(path, entry)| apply(old, &path, take(entry)));
         }
         if stale {
@@ -113,12 +138,12 @@ impl Memory {
 }
 
 /// Removes the entries that would change what a group of fields means. Says whether there were any.
-fn keep_fitting(kind: Kind, plain: &Object, entries: &mut Vec<(String, Value)>) -> bool {
-    let meaning = meaning(kind, plain.clone());
+fn keep_fitting(kind: Kind, plain: &Object, closed: bool, entries: &mut Vec<(String, Value)>) -> bool {
+    let meaning = meaning(kind, plain.clone(), closed);
     let fits = |entries: &[(String, Value)]| {
         let mut candidate = plain.clone();
         entries.iter().for_each(|(path, entry)| apply(&mut candidate, path, entry.get("value").cloned()));
-        self::meaning(kind, candidate) == meaning
+        self::meaning(kind, candidate, closed) == meaning
     };
     if fits(entries) {
         return false;
@@ -135,9 +160,13 @@ fn keep_fitting(kind: Kind, plain: &Object, entries: &mut Vec<(String, Value)>) 
     true
 }
 
-/// What an old `spec` says in v3alpha1.
-fn meaning(kind: Kind, mut old: Object) -> Object {
+/// What an old `spec` says in v3alpha1. If the v3alpha1 object is a closed one, what v3alpha1 cannot hold says nothing;
+/// otherwise it might be what somebody has edited.
+fn meaning(kind: Kind, mut old: Object, closed: bool) -> Object {
     spec::upgrade(kind, &mut old, &mut Vec::new());
+    if closed {
+        fields::prune(kind, &mut old);
+    }
     old
 }
 

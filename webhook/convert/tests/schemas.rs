@@ -8,6 +8,8 @@
 
 #[path = "schemas/maker.rs"]
 mod maker;
+#[path = "schemas/structural.rs"]
+mod structural;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,8 +18,12 @@ use std::{fs, io};
 use convert::{Kind, Options, Version, convert_with};
 use maker::{Maker, OPEN, Schemas, schemas};
 use serde_json::{Value, json};
+use structural::kept;
 
 const BARE: Options = Options { prefix_ids: false, remember_spelling: true };
+/// Our own definitions, beside the releases of upstream.
+const OURS: &str = "ours";
+
 /// The definitions of upstream, if they are at hand: those published with 3.9, and those that 4.1 validates with.
 fn upstream(release: &str) -> Option<Schemas> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../../shared/corpus/crds/{release}.yaml"));
@@ -94,38 +100,14 @@ fn refused(at: &str, schema: &Value, value: &Value) -> Option<String> {
     value.as_array().into_iter().flatten().find_map(|value| refused(&format!("{at}[]"), items, value))
 }
 
-/// What an API server keeps of a converted object: no field that the schema does not have, no null that it does not want.
-fn kept(schema: &Value, value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            let known = |name: &str| schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
-            fields.retain(|name, value| match known(name) {
-                Some(below) => !value.is_null() || below["nullable"] == true,
-                None => schema[OPEN] == true,
-            });
-            for (name, value) in fields {
-                if let Some(below) = known(name) {
-                    kept(below, value);
-                }
-            }
-        }
-        Value::Array(values) => {
-            if let Some(items) = schema.get("items") {
-                values.iter_mut().for_each(|value| kept(items, value));
-            }
-        }
-        _ => {}
-    }
-}
-
 fn cases() -> u64 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(60)
 }
 
-/// Calls `check` with objects of every kind and version.
+/// Calls `check` with objects of every kind and version that these definitions admit.
 fn each(release: &str, odd: bool, check: impl Fn(&Schemas, Kind, Version, Value)) {
-    let Some(theirs) = upstream(release) else { return };
     let ours = ours();
+    let Some(theirs) = (if release == OURS { Some(ours.clone()) } else { upstream(release) }) else { return };
     assert!(theirs.len() == 39 && ours.len() == 39, "{} and {} schemas", theirs.len(), ours.len());
     for (index, ((kind, name), schema)) in theirs.iter().enumerate() {
         let version = Version::of_api_version(&format!("{}/{name}", convert::GROUP)).unwrap();
@@ -199,6 +181,43 @@ fn stored_as_v3alpha1_old_objects_are_valid_and_come_back() {
     });
 }
 
+/// Fields that nobody knows and values of any type come back, too, wherever the old versions admit them: nothing is lost
+/// in storage.
+#[test]
+fn stored_as_v3alpha1_fields_that_nobody_knows_come_back() {
+    for release in ["v3.9", "v4.1", OURS] {
+        each(release, true, |ours, kind, version, mut object| {
+            if version == Version::V3Alpha1 {
+                return;
+            }
+            // What the API server hands on of what it is given.
+            kept(&schema_of(ours, kind, version)["properties"]["spec"], &mut object["spec"]);
+            let converted = run(&object, Version::V3Alpha1);
+            let mut stored = converted.clone();
+            kept(&schema_of(ours, kind, Version::V3Alpha1)["properties"]["spec"], &mut stored["spec"]);
+            assert_eq!(stored, converted, "{object}");
+            assert_eq!(run(&stored, version), object, "through {stored}");
+        });
+    }
+}
+
+/// The other way round, where v2 is the stored version.
+#[test]
+fn stored_as_v2_new_objects_come_back() {
+    for release in ["v3.9", "v4.1", OURS] {
+        each(release, true, |ours, kind, version, mut object| {
+            if version != Version::V3Alpha1 || !kind.has(Version::V2) {
+                return;
+            }
+            kept(&schema_of(ours, kind, version)["properties"]["spec"], &mut object["spec"]);
+            let converted = run(&object, Version::V2);
+            let mut stored = converted.clone();
+            kept(&schema_of(ours, kind, Version::V2)["properties"]["spec"], &mut stored["spec"]);
+            assert_eq!(stored, converted, "{object}");
+        });
+    }
+}
+
 #[test]
 fn the_validator_notices_what_is_wrong() {
     let schema = json!({
@@ -213,7 +232,7 @@ fn the_validator_notices_what_is_wrong() {
     {
         assert!(refused("", &schema, &wrong).is_some(), "{wrong}");
     }
-    let mut value = json!({"a": null, "b": ["x"], "c": 1});
+    let mut value = json!({"a": null, "b": ["x", {"c": 1}], "c": 1});
     kept(&schema, &mut value);
-    assert_eq!(value, json!({"b": ["x"]}));
+    assert_eq!(value, json!({"b": ["x", {}]}));
 }

@@ -338,6 +338,22 @@ spec: {prefix: /a/, hostname: '*', service: s}
     }
 
     #[test]
+    fn fields_that_v3alpha1_does_not_have_are_said_and_come_back() {
+        let old = "apiVersion: getambassador.io/v2\nkind: ConsulResolver\nmetadata:\n  name: c\nspec:\n  address: a\n  \
+                   unknown:\n    x: 1\n";
+        let new = of(old, Version::V3Alpha1);
+        assert_eq!(of(&new.text, Version::V2).text, old);
+        let said: Vec<_> = new.lines.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                "ConsulResolver c: v2 -> v3alpha1, differing in spec: unknown, v2Spelling",
+                "ConsulResolver c: note: spec.unknown: is no field of v3alpha1; kept in v2Spelling",
+            ]
+        );
+    }
+
+    #[test]
     fn ids_lose_their_prefix_and_get_it_on_demand() {
         let object = |version: &str, id: &str| {
             format!(

@@ -2,7 +2,11 @@ use super::*;
 use crate::controller::tests::api_server::ApiServer;
 use http::Method;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/gateway/leases/nuncio";
 
@@ -77,6 +81,23 @@ async fn a_lease_is_taken_when_its_record_rests() {
     let mut next = replica(&server, "next");
     becomes(&mut next, true).await;
     assert!(seen.elapsed() >= pace().duration, "{:?}", seen.elapsed());
+    assert_eq!(holder_of(&server), "next");
+}
+
+#[tokio::test]
+async fn failed_looks_do_not_prolong_a_lease_that_rests() {
+    let server = ApiServer::default();
+    let mut dead = replica(&server, "dead");
+    becomes(&mut dead, true).await;
+    dead.task.abort();
+    let looks = AtomicUsize::new(0);
+    let every_other = move |method: &Method, _: &str, _: &Value| {
+        let fails = *method == Method::GET && looks.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        fails.then(|| (500, "no".into()))
+    };
+    server.set_fault(Some(Box::new(every_other)));
+    let mut next = replica(&server, "next");
+    becomes(&mut next, true).await;
     assert_eq!(holder_of(&server), "next");
 }
 
