@@ -20,6 +20,7 @@ use ir::{
 };
 use prost::Message;
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// Field number of a route in a `RouteList`, the form in which encoded groups are kept.
@@ -162,13 +163,13 @@ fn encode(group: &Arc<RouteGroup>, form: Form) -> Arc<EncodedGroup> {
     Arc::new(EncodedGroup { group: group.clone(), bytes: bytes.into(), hash })
 }
 
-/// The routes of a group as messages, with their settings for filters apart, one per member that can take a request. A member with a share of zero never
-/// does; its requests go on to the next route with or without it, so it is left out.
+/// The routes of a group as messages, with their settings for filters apart, one per member that can take a request. A
+/// member with a share of zero never does; its requests go on to the next route with or without it, so it is left out.
 fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = (route::Route, BTreeMap<&'static str, Any>)> {
-    let conditions = conditions(&group.matches, form);
-    let edits = edits(&group.headers);
-    group.routes.iter().filter(|member| member.fraction > 0).map(move |member| {
-        let mut matches = conditions.clone();
+    let members = group.routes.iter().filter(|member| member.fraction > 0);
+    // Most groups have one member, for whom nothing is copied.
+    let shared = repeat_n((conditions(&group.matches, form), edits(&group.headers)), members.clone().count());
+    members.zip(shared).map(move |(member, (mut matches, mut edits))| {
         let path_compares_by_case = !matches!(group.matches.path, PathMatch::Regex(_));
         if !member.case_sensitive && path_compares_by_case {
             matches.case_sensitive = bool_value(false);
@@ -183,7 +184,6 @@ fn routes(group: &RouteGroup, form: Form) -> impl Iterator<Item = (route::Route,
             Action::Forward(to) if !form.redirects => to.options.as_deref(),
             Action::Forward(_) | Action::Redirect(_) | Action::Direct { .. } => None,
         };
-        let mut edits = edits.clone();
         if options.is_some_and(|options| options.errors.is_some()) {
             // Behind the user's own, as what is remembered of a header has those in it.
             edits.response_headers_to_add.extend(error_response::kept());
