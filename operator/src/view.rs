@@ -254,7 +254,10 @@ fn client_report(client: &ClientStatus, snapshot: &Snapshot) -> ClientReport {
                 kind: kind.kind.short().into(),
                 subscribed: kind.subscribed,
                 sent: kind.sent,
+                resources: kind.resources,
+                pending: kind.pending,
                 pending_bytes: kind.pending_bytes,
+                waiting: kind.waiting,
                 last_ack: kind.last_ack.as_ref().map(|(at, _)| seconds(*at)),
                 last_nack: kind
                     .last_nack

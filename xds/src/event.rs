@@ -101,6 +101,8 @@ pub struct TypeStatus {
     pub subscribed: usize,
     /// How many responses it was sent.
     pub sent: u64,
+    /// How many resources were in them. A client that reconnects and has everything is sent none.
+    pub resources: u64,
     /// Bytes of resources sent and not yet answered.
     pub pending_bytes: usize,
     /// How many responses are sent and not yet answered.

@@ -29,7 +29,8 @@ const INTRODUCTION: Duration = Duration::from_secs(5);
 /// Bounds of what one client may cause.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of route tables sent and not yet answered; one table may always be.
+    /// Bytes of route tables sent and not yet answered; one table may always be. Envoy takes some 100 ms for a megabyte of
+    /// them: with more in flight, a table that is sent is old when its turn comes, and its successor waits all the longer.
     pub max_bytes_in_flight: usize,
     /// Names of all types that a client may subscribe to or claim.
     pub max_names: usize,
@@ -40,7 +41,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_bytes_in_flight: 8 << 20, max_names: 1_000_000, linger: Duration::ZERO }
+        Limits { max_bytes_in_flight: 2 << 20, max_names: 1_000_000, linger: Duration::ZERO }
     }
 }
 
@@ -181,6 +182,7 @@ impl Subscriber {
             wildcard: table.wildcard,
             subscribed: table.len(),
             sent: table.responses,
+            resources: table.resources,
             pending_bytes: table.bytes_in_flight,
             pending: table.pending(),
             waiting: table.waiting(),

@@ -233,8 +233,14 @@ pub struct TypeReport {
     pub subscribed: usize,
     /// Responses it was sent.
     pub sent: u64,
-    /// Bytes sent and not yet answered.
+    /// Resources in them.
+    pub resources: u64,
+    /// Responses sent and not yet answered.
+    pub pending: usize,
+    /// Bytes of them.
     pub pending_bytes: usize,
+    /// Names that wait to be sent or to be switched off.
+    pub waiting: usize,
     /// Seconds since 1970 of the last ACK.
     pub last_ack: Option<u64>,
     /// The last NACK.

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// The name of the cluster that stands for the control plane, as upstream has it.
 pub const CONTROL_PLANE_CLUSTER: &str = "xds_cluster";
 
+/// How long Envoy waits between attempts to reach its control plane, the first time and at most; by default it is half a
+/// second and half a minute. The socket is on the same machine, and what is not there costs nothing to ask for.
+const RECONNECT: (&str, &str) = ("0.05s", "1s");
+
 /// How large an RE2 program may be as far as Envoy is concerned. Its own limit is 100; the compiler judges by the
 /// Module's `regex_max_size` (200 by default), which this must not undercut.
 const REGEX_PROGRAM_SIZE: u32 = 10_000;
@@ -81,7 +85,10 @@ pub fn dynamic_bootstrap(options: &BootstrapOptions, control_plane: &std::path::
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": true,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": CONTROL_PLANE_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": {
+                    "cluster_name": CONTROL_PLANE_CLUSTER,
+                    "retry_policy": {"retry_back_off": {"base_interval": RECONNECT.0, "max_interval": RECONNECT.1}},
+                }}],
             },
             "cds_config": ads,
             "lds_config": ads,

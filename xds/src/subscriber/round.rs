@@ -161,7 +161,8 @@ impl Subscriber {
     }
 
     /// Route tables and extension configurations: each in its own response, so that a refusal has one culprit; none
-    /// while one with its name is unanswered; small ones first; limited bytes in flight.
+    /// while one with its name is unanswered; small ones first, and of those of like size the one that waits longest;
+    /// limited bytes in flight.
     fn one_each(&mut self, kind: ResourceType, state: &State, out: &mut Vec<Response>) {
         let limit = self.limits.max_bytes_in_flight;
         let table = self.table(kind);
@@ -172,17 +173,17 @@ impl Subscriber {
         if table.dirty.len() > FEW_TABLES && table.bytes_in_flight > limit / 2 {
             return;
         }
-        let ready = table.dirty.iter().filter(|name| !table.in_flight(name));
-        let size = |name: &Arc<str>| state.get(kind, name).map_or(0, |resource| resource.payload.len());
-        let mut ready: Vec<(usize, Arc<str>)> = ready.map(|name| (size(name), name.clone())).collect();
-        ready.sort_unstable();
         let starved = *self.passed_over.get(kind) >= PATIENCE;
-        if starved {
-            // The largest first, as soon as nothing is in flight.
-            ready.reverse();
-        }
+        let ready = table.dirty.iter().filter(|name| !table.in_flight(name)).map(|name| {
+            let len = state.get(kind, name).map_or(0, |resource| resource.payload.len());
+            // When large ones starve, the largest is first, as soon as nothing is in flight.
+            let class = if starved { usize::MAX - size_class(len) } else { size_class(len) };
+            (class, table.waits_since(name), len, name.clone())
+        });
+        let mut ready: Vec<(usize, u64, usize, Arc<str>)> = ready.collect();
+        ready.sort_unstable();
         let (mut passed_over, mut sent) = (false, false);
-        for (len, name) in ready {
+        for (_, _, len, name) in ready {
             let in_flight = self.table(kind).bytes_in_flight;
             if in_flight > 0 && (starved || in_flight + len > limit) {
                 passed_over = true;
@@ -305,6 +306,12 @@ impl Subscriber {
         self.table_mut(kind).book(&response);
         out.push(response);
     }
+}
+
+/// Tables of one class take their turns; those of a lower one overtake them. A class spans a factor of four, so that a byte
+/// more or less, which a name makes, does not put one of many equal tables last whenever all of them change.
+fn size_class(len: usize) -> usize {
+    len.checked_ilog(4).map_or(0, |class| class as usize)
 }
 
 /// The types whose resources may name those of a type.

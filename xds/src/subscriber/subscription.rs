@@ -97,6 +97,8 @@ pub(super) struct Subscription {
     pub(super) had_state: bool,
     /// At least one response went out.
     pub(super) responses: u64,
+    /// Resources in all of them.
+    pub(super) resources: u64,
     pub(super) bytes_in_flight: usize,
     pub(super) names_in_flight: usize,
     pub(super) last_ack: Option<(Duration, u64)>,
@@ -128,6 +130,7 @@ impl Subscription {
             answer_due: false,
             had_state: false,
             responses: 0,
+            resources: 0,
             bytes_in_flight: 0,
             names_in_flight: 0,
             last_ack: None,
@@ -352,6 +355,11 @@ impl Subscription {
         empty.map_or(Target::Removal, Target::Resource)
     }
 
+    /// The oldest batch of a name that is to be sent, 0 also for what is new to the client.
+    pub(super) fn waits_since(&self, name: &str) -> u64 {
+        self.entries.get(name).and_then(|entry| entry.unsent).unwrap_or(0)
+    }
+
     /// Most resources of a response with that one, 0 for no limit.
     pub(super) fn most(&self, name: &str) -> usize {
         self.entries.get(name).map_or(0, |entry| entry.most)
@@ -372,6 +380,7 @@ impl Subscription {
         }
         let sent = Sent { nonce, resources, removed: response.removed.clone(), bytes: response.payload_len() };
         self.responses += 1;
+        self.resources += sent.resources.len() as u64;
         self.answer_due = false;
         self.bytes_in_flight += sent.bytes;
         self.names_in_flight += sent.names();

@@ -71,6 +71,25 @@ fn small_tables_do_not_starve_a_large_one() {
 }
 
 #[test]
+fn tables_of_like_size_take_turns() {
+    let mut s = Script::unpublished(Limits { max_bytes_in_flight: 2_100, ..Limits::default() });
+    let names = ["a", "b", "c", "d"];
+    let all = |version| names.map(|name| sized(table(name, version), 1_000 + usize::from(name.as_bytes()[0])));
+    s.put(all(1)).ask(RDS, &names).sent();
+    let mut served = vec![];
+    for version in 2..30 {
+        s.put(all(version)).ack(RDS);
+        served.extend(s.sent());
+    }
+    for turn in served.chunks(4) {
+        let mut turn: Vec<_> = turn.iter().filter_map(|line| line.split_once('@')).map(|(name, _)| name).collect();
+        turn.sort_unstable();
+        turn.dedup();
+        assert_eq!(turn.len(), 4, "one had two turns before another had one: {served:?}");
+    }
+}
+
+#[test]
 fn listeners_have_one_unanswered_response() {
     let mut s = Script::with([listener("a", 1)]);
     assert_eq!(s.wildcard(LDS).sent(), ["LDS a@1"]);
