@@ -24,6 +24,8 @@ const HOSTS: usize = 100;
 /// Connections of the load, and how often each asks: 200 requests a second.
 const CONNECTIONS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(40);
+/// What the names of Hosts that come and go begin with.
+const GUEST: &str = "guest";
 /// For the first configuration.
 const START: Duration = Duration::from_secs(600);
 
@@ -53,6 +55,7 @@ pub(crate) struct Scene {
     pub(crate) dialer: Dialer,
     instances: BTreeMap<String, Arc<Instance>>,
     layout: Layout,
+    tls_port: u16,
     certificates: Vec<(String, String, String)>,
 }
 
@@ -75,7 +78,8 @@ impl Scene {
         let scene_files = files(ports, mappings, layout, &instances, &certificates);
         let gateway = Gateway::start(programs, &scene_files)?;
         gateway.wait_ready(START)?;
-        Ok(Self { gateway, dialer: Dialer::new((ports[0], ports[1]))?, instances, layout, certificates })
+        let dialer = Dialer::new((ports[0], ports[1]))?;
+        Ok(Self { gateway, dialer, instances, layout, tls_port: ports[1], certificates })
     }
 
     pub(crate) fn entry(&self) -> Entry {
@@ -102,14 +106,44 @@ impl Scene {
         }
     }
 
-    /// Back to where [`Scene::change`] begins.
+    /// Back to where [`Scene::change`] begins, without the Hosts that it added: each of them has a table of its own with
+    /// everything for `*`. Envoy has everything of that when it returns.
     pub(crate) async fn reset(&self) -> Result<()> {
         let mut connection = self.dialer.http1(self.entry()).await?.0;
         let instance = self.instances.get("a").context("no such instance")?;
         self.gateway.write("a.yaml", &service("a", instance, Target::Slices))?;
         self.gateway.write("switched.yaml", &switched(self.layout, "a"))?;
+        for entry in std::fs::read_dir(self.gateway.folder())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(GUEST) {
+                self.gateway.remove(&name)?;
+            }
+        }
+        let path = format!("/reset-{}/", std::time::UNIX_EPOCH.elapsed()?.as_nanos());
+        self.gateway.write("reset.yaml", &file(&[mapping("reset", &self.hostname(), &path, "a")]))?;
         self.until(&mut connection, "/switched/", "a", Instant::now()).await?;
+        self.until(&mut connection, &path, "a", Instant::now()).await?;
+        self.settle(1).await?;
         Ok(())
+    }
+
+    /// Waits until there are that many clients of the stream, to each of which everything is said and answered, and gives what
+    /// the control plane tells of them.
+    pub(crate) async fn settle(&self, count: usize) -> Result<Value> {
+        let begun = Instant::now();
+        loop {
+            let clients = self.gateway.clients();
+            if let Some(all) = clients.as_ref().and_then(Value::as_array)
+                && all.len() == count
+                && all.iter().all(is_settled)
+            {
+                return Ok(clients.unwrap_or_default());
+            }
+            if begun.elapsed() > LIMIT {
+                bail!("something is not answered after {LIMIT:?}: {clients:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Changes a `Mapping`, an `endpoint`, a `certificate`, or adds a `Host`; the time until that is live.
@@ -144,7 +178,8 @@ impl Scene {
             if begun.elapsed() > LIMIT {
                 bail!("{path} answers {} instead of {answer} after {LIMIT:?}", reply.answer());
             }
-            tokio::time::sleep(Duration::from_micros(500)).await;
+            // To ask more often would cost the time that is measured.
+            tokio::time::sleep((begun.elapsed() / 50).max(Duration::from_micros(500))).await;
         }
     }
 
@@ -177,6 +212,25 @@ async fn ask(connection: &mut Option<Http1>, dialer: &Dialer, entry: Entry, path
         none => none.insert(dialer.http1(entry).await?.0),
     };
     Ok(open.send(request(entry, false, path, 0)?).await?.head.status == 200)
+}
+
+/// Whether a client has everything and has said so.
+fn is_settled(client: &Value) -> bool {
+    let types = client.get("types").and_then(Value::as_array);
+    let open = |kind: &Value, field: &str| kind.get(field).and_then(Value::as_u64) != Some(0);
+    let live = client.get("live_batch").and_then(Value::as_u64).is_some_and(|batch| batch > 0);
+    live && types.is_some_and(|types| types.iter().all(|kind| !open(kind, "pending") && !open(kind, "waiting")))
+}
+
+fn listener(name: &str, port: u16, protocol: &str, model: &str) -> Value {
+    let binding = json!({ "namespace": { "from": "ALL" } });
+    let spec = json!({ "port": port, "protocol": protocol, "securityModel": model, "hostBinding": binding });
+    custom("Listener", name, spec)
+}
+
+fn tls_listener(port: u16) -> String {
+    // As users have it. With SECURE, clear text would get the routes of all Hosts there instead of their redirects.
+    file(&[listener("tls", port, "HTTPS", "XFP")])
 }
 
 fn hostname(layout: Layout, index: usize) -> String {
@@ -216,13 +270,11 @@ fn files(
     instances: &BTreeMap<String, Arc<Instance>>,
     certificates: &[(String, String, String)],
 ) -> Vec<(String, String)> {
-    let listener = |name: &str, port: u16, protocol: &str, model: &str| {
-        let binding = json!({ "namespace": { "from": "ALL" } });
-        let spec = json!({ "port": port, "protocol": protocol, "securityModel": model, "hostBinding": binding });
-        custom("Listener", name, spec)
-    };
-    let listeners = [listener("clear", ports[0], "HTTP", "INSECURE"), listener("tls", ports[1], "HTTPS", "SECURE")];
-    let mut files = vec![("listeners.yaml".to_owned(), file(&listeners))];
+    let mut files = vec![("clear.yaml".to_owned(), file(&[listener("clear", ports[0], "HTTP", "INSECURE")]))];
+    // Each Listener has a table with everything for `*`; the second one comes with the first TLS Host.
+    if layout == Layout::Hosts {
+        files.push(("tls.yaml".to_owned(), tls_listener(ports[1])));
+    }
     let mut hosts = Vec::new();
     match layout {
         Layout::Star => hosts.push(custom(
@@ -403,11 +455,14 @@ impl Scene {
         self.handshake("h1.example", Some(print), begun).await
     }
 
-    /// A TLS Host comes.
+    /// A TLS Host comes; beside `*` a Listener for it comes with the first one.
     async fn host(&self, round: usize) -> Result<Duration> {
         let (certificate, key, print) = self.certificates.first().context("no certificate")?;
-        let name = format!("guest{round}");
+        let name = format!("{GUEST}{round}");
         let objects = [tls_host(&name, &format!("{name}.example"), &name, "Redirect"), secret(&name, certificate, key)];
+        if self.layout == Layout::Star && round == 0 {
+            self.gateway.write(&format!("{GUEST}s.yaml"), &tls_listener(self.tls_port))?;
+        }
         let begun = Instant::now();
         self.gateway.write(&format!("{name}.yaml"), &file(&objects))?;
         self.handshake(&format!("{name}.example"), Some(print), begun).await
@@ -433,12 +488,22 @@ pub(crate) fn share(times: &mut [f64], percent: usize) -> f64 {
     times.get((times.len() * percent / 100).min(last)).copied().unwrap_or(0.0)
 }
 
+/// CPU seconds of the main thread, which is the one that takes Envoy's configuration in.
+pub(crate) fn cpu_of_main(pid: Pid) -> Result<f64> {
+    Ok(run_time(&std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?) / 1e9)
+}
+
 /// CPU seconds of all threads, from the scheduler's run times, which are finer than the ticks of `stat`.
 pub(crate) fn cpu(pid: Pid) -> Result<f64> {
     let mut nanoseconds = 0.0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += text.split_whitespace().next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0);
+        nanoseconds += run_time(&text);
     }
     Ok(nanoseconds / 1e9)
+}
+
+/// The first number of a `schedstat`, in nanoseconds.
+fn run_time(text: &str) -> f64 {
+    text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
 }

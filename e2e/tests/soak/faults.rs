@@ -6,15 +6,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Responses of a type that the only client was sent by the present control plane; `None` before it has everything.
+/// Resources of each type that the only client was sent by the present control plane; `None` before it has everything
+/// and has said so.
 fn sent(site: &Site) -> Option<Vec<(String, u64)>> {
     let clients = site.gateway.clients()?;
     let client = clients.as_array()?.first()?;
-    if client["live_batch"].as_u64()? == 0 {
+    let types = client["types"].as_array()?;
+    let settled = types.iter().all(|one| one["pending"] == 0 && one["waiting"] == 0);
+    if client["live_batch"].as_u64()? == 0 || !settled {
         return None;
     }
-    let of = |one: &Value| Some((one["kind"].as_str()?.to_owned(), one["sent"].as_u64()?));
-    client["types"].as_array()?.iter().map(of).collect()
+    let of = |one: &Value| Some((one["kind"].as_str()?.to_owned(), one["resources"].as_u64()?));
+    types.iter().map(of).collect()
 }
 
 async fn another_control_plane(site: &Site, old: Pid) {
@@ -24,17 +27,18 @@ async fn another_control_plane(site: &Site, old: Pid) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_control_plane_sends_nothing_again_and_misses_no_change() {
-    let Some(site) = Site::start(200, &[]).await else { return };
+    let Some(site) = Site::start(1000, &[]).await else { return };
+    site.until("everything", async || sent(&site).is_some()).await;
+    let first = sent(&site).unwrap();
+    let of = |all: &[(String, u64)], kind: &str| all.iter().find(|(of, _)| of == kind).map(|(_, count)| *count);
+    assert!(of(&first, "RDS") >= Some(1) && of(&first, "CDS") >= Some(1), "{first:?}");
     let asking = site.ask();
     let old = site.gateway.control_plane().unwrap();
     kill(old, Signal::SIGKILL).unwrap();
     another_control_plane(&site, old).await;
-    let resent: Vec<_> = sent(&site).unwrap();
-    for (kind, count) in &resent {
-        // The two wildcards are answered, with nothing in it.
-        let most = u64::from(kind == "CDS" || kind == "LDS");
-        assert!(*count <= most, "{resent:?}");
-    }
+    let again = sent(&site).unwrap();
+    assert!(again.iter().any(|(kind, _)| kind == "RDS"), "the table is not asked for: {again:?}");
+    assert!(again.iter().all(|(_, count)| *count == 0), "sent again: {again:?}");
     let old = site.gateway.control_plane().unwrap();
     kill(old, Signal::SIGKILL).unwrap();
     site.put(1000);
