@@ -229,7 +229,8 @@ fn listener(name: &str, port: u16, protocol: &str, model: &str) -> Value {
 }
 
 fn tls_listener(port: u16) -> String {
-    file(&[listener("tls", port, "HTTPS", "SECURE")])
+    // As users have it. With SECURE, clear text would get the routes of all Hosts there instead of their redirects.
+    file(&[listener("tls", port, "HTTPS", "XFP")])
 }
 
 fn hostname(layout: Layout, index: usize) -> String {
