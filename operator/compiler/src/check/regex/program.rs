@@ -7,7 +7,6 @@
 use super::class::CharSet;
 use super::simplify::{simplified, take_anchor, without_required_prefix};
 use super::syntax::{Assertion, Node};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of instructions; `None` when it is above the limit.
 pub(super) fn size(node: &Node, limit: u32) -> Option<usize> {
@@ -334,20 +333,21 @@ impl Program {
 
     fn lists(&self, start: Id, search: Option<Id>) -> usize {
         let unanchored = search.unwrap_or(start);
-        let mut roots = BTreeSet::from([0, unanchored, start]);
-        let mut comes_from: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
-        let mut seen = vec![false; self.code.len()];
+        let mut roots = Marks::of(self.code.len());
+        for id in [0, unanchored, start] {
+            roots.insert(id);
+        }
+        // Which branches lead to an instruction, as pairs of it and the branch.
+        let mut branches: Vec<(Id, Id)> = Vec::new();
+        let mut seen = Marks::of(self.code.len());
         let mut stack = vec![unanchored];
         while let Some(id) = stack.pop() {
-            match seen.get_mut(id) {
-                Some(seen) if !*seen => *seen = true,
-                _ => continue,
+            if !seen.insert(id) {
+                continue;
             }
             match self.at(id) {
                 Instruction::Alternative(first, second) => {
-                    for out in [first, second] {
-                        comes_from.entry(out).or_default().push(id);
-                    }
+                    branches.extend([(first, id), (second, id)]);
                     stack.extend([second, first]);
                 }
                 Instruction::Nop(out) => stack.push(out),
@@ -358,44 +358,94 @@ impl Program {
                 Instruction::Match | Instruction::Fail => {}
             }
         }
+        branches.sort_unstable();
+        // The list of any other root is the root alone, and neither shares nor hides anything.
+        let is_branch = |id: Id| matches!(self.at(id), Instruction::Alternative(..) | Instruction::Nop(_));
         let mut shared = roots.clone();
-        for root in roots.iter().rev().filter(|root| **root != 0 && **root != start && **root != unanchored) {
-            let tree = self.list(*root, &shared).into_iter().collect::<BTreeSet<Id>>();
-            for id in &tree {
-                if comes_from.get(id).is_some_and(|sources| sources.iter().any(|source| !tree.contains(source))) {
+        let mut tree = Tree { seen: Marks::of(self.code.len()), reached: Vec::new(), stack };
+        for root in (1..self.code.len()).rev() {
+            if !roots.has(root) || !is_branch(root) || root == start || root == unanchored {
+                continue;
+            }
+            self.list(root, &shared, &mut tree);
+            for id in &tree.reached {
+                let first = branches.partition_point(|(out, _)| out < id);
+                let mut sources = branches.iter().skip(first).take_while(|(out, _)| out == id);
+                if sources.any(|(_, source)| !tree.seen.has(*source)) {
                     shared.insert(*id);
                 }
             }
         }
-        let emitted = |id: &Id, root: Id| {
-            let jump = *id != root && shared.contains(id);
-            jump || !matches!(self.at(*id), Instruction::Alternative(..) | Instruction::Nop(_))
-                || (Some(*id) != search && self.is_any_to_the_end(*id))
-        };
-        shared.iter().map(|root| self.list(*root, &shared).iter().filter(|id| emitted(id, *root)).count()).sum()
+        let mut size = 0;
+        for root in (0..self.code.len()).filter(|id| shared.has(*id)) {
+            if !is_branch(root) {
+                size += 1;
+                continue;
+            }
+            self.list(root, &shared, &mut tree);
+            let emitted = |id: &&Id| {
+                let jump = **id != root && shared.has(**id);
+                jump || !is_branch(**id) || (Some(**id) != search && self.is_any_to_the_end(**id))
+            };
+            size += tree.reached.iter().filter(emitted).count();
+        }
+        size
     }
 
     /// What is reached from a root without a step, up to other roots, which are included.
-    fn list(&self, root: Id, roots: &BTreeSet<Id>) -> Vec<Id> {
-        let mut seen = BTreeSet::new();
-        let mut reached = Vec::new();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if !seen.insert(id) {
+    fn list(&self, root: Id, roots: &Marks, tree: &mut Tree) {
+        for id in tree.reached.drain(..) {
+            tree.seen.remove(id);
+        }
+        tree.stack.push(root);
+        while let Some(id) = tree.stack.pop() {
+            if !tree.seen.insert(id) {
                 continue;
             }
-            reached.push(id);
-            if id != root && roots.contains(&id) {
+            tree.reached.push(id);
+            if id != root && roots.has(id) {
                 continue;
             }
             match self.at(id) {
-                Instruction::Alternative(first, second) => stack.extend([second, first]),
-                Instruction::Nop(out) => stack.push(out),
+                Instruction::Alternative(first, second) => tree.stack.extend([second, first]),
+                Instruction::Nop(out) => tree.stack.push(out),
                 _ => {}
             }
         }
-        reached
     }
+}
+
+/// A set of instructions of one program.
+#[derive(Clone)]
+struct Marks(Vec<bool>);
+
+impl Marks {
+    /// An empty one, for that many instructions.
+    fn of(instructions: usize) -> Self {
+        Self(vec![false; instructions])
+    }
+
+    /// Whether it is new. What is no instruction of the program is not taken.
+    fn insert(&mut self, id: Id) -> bool {
+        self.0.get_mut(id).is_some_and(|mark| !std::mem::replace(mark, true))
+    }
+
+    fn remove(&mut self, id: Id) {
+        if let Some(mark) = self.0.get_mut(id) {
+            *mark = false;
+        }
+    }
+
+    fn has(&self, id: Id) -> bool {
+        self.0.get(id).copied().unwrap_or_default()
+    }
+}
+
+/// Room for one list after the other: what it holds, in order and as a set, and what is left to follow.
+struct Tree {
+    seen: Marks,
+    reached: Vec<Id>,
+    stack: Vec<Id>,
 }
 
 /// Lower and upper bound of a repetition.
