@@ -15,7 +15,7 @@ use crate::pipeline::{Pipeline, RefusalMemory, Wiring};
 use crate::settings::Environment;
 use crate::snapshot::Board;
 use crate::supervisor::{self, ADS_SOCKET};
-use crate::view::{Probe, View};
+use crate::view::{Counted, Probe, View};
 use anyhow::{Context, anyhow, bail};
 use diag::Metrics;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -71,6 +71,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
             options: options.clone(),
             needs_proxy: !args.gateway.without_envoy(),
             probe: Probe::new(args.restarted),
+            counted: Counted::default(),
         };
         let router = diag::router(Arc::new(view), metrics.clone());
         let (until, failed) = (stop.clone(), failed.clone());

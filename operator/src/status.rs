@@ -17,7 +17,7 @@ use std::fmt;
 const MESSAGE_BYTES: usize = 2048;
 
 /// The three values of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Truth {
     /// It holds.
     True,
@@ -34,7 +34,7 @@ impl fmt::Display for Truth {
 }
 
 /// A metav1 Condition without its transition time, which only the writer knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Condition {
     /// Its name.
     #[serde(rename = "type")]

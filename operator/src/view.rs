@@ -12,7 +12,7 @@ use diag::{
 };
 use ir::{ChainBody, Kind, RowChanges, VirtualHostBody};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xds::{Ads, ClientStatus, ResourceType, Store};
 
@@ -30,6 +30,24 @@ pub struct View {
     pub needs_proxy: bool,
     /// Judges whether the gateway lives.
     pub probe: Probe,
+    /// What was counted last.
+    pub counted: Counted,
+}
+
+/// The objects of one snapshot, counted: whoever collects metrics asks over and over, and few snapshots are new.
+#[derive(Default)]
+pub struct Counted(Mutex<(Weak<Snapshot>, ObjectCounts)>);
+
+impl Counted {
+    fn of(&self, snapshot: &Arc<Snapshot>) -> ObjectCounts {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, counts) = &mut *last;
+        // A weak reference keeps the place of the old one taken, so that no new one can be mistaken for it.
+        if of.as_ptr() != Arc::as_ptr(snapshot) {
+            (*of, *counts) = (Arc::downgrade(snapshot), count(snapshot));
+        }
+        counts.clone()
+    }
 }
 
 /// How long the first configuration may take, as upstream has it.
@@ -81,13 +99,7 @@ impl diag::Source for View {
     }
 
     fn counts(&self) -> ObjectCounts {
-        let snapshot = self.board.load();
-        let mut counts: BTreeMap<(Kind, State), i64> = BTreeMap::new();
-        for (_, entry) in snapshot.entries.iter() {
-            let state = status::state(&entry.verdict, snapshot.acknowledgement(entry));
-            *counts.entry((entry.verdict.about.kind, state)).or_default() += 1;
-        }
-        counts.into_iter().map(|((kind, state), count)| ((kind.name().to_owned(), state.to_string()), count)).collect()
+        self.counted.of(&self.board.load())
     }
 
     fn clients(&self) -> Vec<ClientReport> {
@@ -118,6 +130,15 @@ impl diag::Source for View {
         verdicts.sort_by(|left, right| left.about.cmp(&right.about));
         why::report(question, rows, &verdicts)
     }
+}
+
+fn count(snapshot: &Snapshot) -> ObjectCounts {
+    let mut counts: BTreeMap<(Kind, State), i64> = BTreeMap::new();
+    for (_, entry) in snapshot.entries.iter() {
+        let state = status::state(&entry.verdict, snapshot.acknowledgement(entry));
+        *counts.entry((entry.verdict.about.kind, state)).or_default() += 1;
+    }
+    counts.into_iter().map(|((kind, state), count)| ((kind.name().to_owned(), state.to_string()), count)).collect()
 }
 
 /// Everything about the objects of a snapshot.
@@ -289,5 +310,32 @@ mod tests {
         assert!(probe.alive(&snapshot, true, after(732)) && probe.alive(&snapshot, false, after(740)));
         snapshot.draining = true;
         assert!(probe.alive(&snapshot, false, after(10_000)));
+    }
+
+    #[test]
+    fn the_objects_of_a_new_snapshot_are_counted_anew() {
+        let counted = Counted::default();
+        let number = |snapshot: &Arc<Snapshot>| counted.of(snapshot).values().sum::<i64>();
+        let mut snapshot = Arc::new(Snapshot::default());
+        assert_eq!(number(&snapshot), 0);
+        for objects in 1..4 {
+            let verdict = Arc::new(ir::Verdict {
+                about: ir::ObjectKey::new(Kind::Mapping, "default", format!("m{objects}")),
+                generation: 1,
+                accepted: true,
+                resolved: true,
+                attached: true,
+                retained: false,
+                problems: Vec::new(),
+                backend: None,
+                certificate: false,
+            });
+            let mut next = Snapshot::clone(&snapshot);
+            next.entries.set(verdict.about.clone(), Some(Entry { verdict, batch: 0 }));
+            // The old one goes before the new one comes, so that the allocator may use its place again.
+            drop(snapshot);
+            snapshot = Arc::new(next);
+            assert_eq!((number(&snapshot), number(&snapshot)), (objects, objects));
+        }
     }
 }

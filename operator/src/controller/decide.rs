@@ -1,13 +1,14 @@
 //! Whether an object's status has to be written, and what. Pure.
 
 use super::StatusView;
-use super::observed::{CONDITIONS, ObservedStatus, hash};
+use super::observed::{CONDITIONS, ObservedStatus, hash, hasher};
 use crate::snapshot::Backing;
 use crate::status::{self, Acknowledgement, Backends, Condition, Truth};
 use ir::{Kind, ProblemKind, Verdict};
 use k8s_openapi::jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// How long a Service has to be without endpoints until that is said: a rollout may leave a gap.
@@ -64,19 +65,24 @@ pub(super) struct Wanted {
 pub(super) struct Timed {
     #[serde(flatten)]
     pub condition: Condition,
-    #[serde(rename = "lastTransitionTime")]
-    pub transition: String,
+    /// Of whole seconds, as metav1 times are.
+    #[serde(rename = "lastTransitionTime", serialize_with = "rfc3339")]
+    pub transition: Timestamp,
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
 }
 
 impl Wanted {
     /// Hash of everything but times: equal for equal statements.
     pub(super) fn statement(&self) -> u64 {
-        let mut text = Value::Object(self.fields.clone()).to_string();
+        let mut hasher = hasher();
+        self.fields.hash(&mut hasher);
         for timed in &self.conditions {
-            let Condition { kind, status, reason, message, observed_generation } = &timed.condition;
-            text.push_str(&format!("\n{kind} {status} {reason} {observed_generation} {message}"));
+            timed.condition.hash(&mut hasher);
         }
-        hash(&text)
+        hasher.finish()
     }
 }
 
@@ -127,11 +133,11 @@ pub(super) fn decide<K>(view: &StatusView<K>, known: Known<'_>, shape: Shape) ->
     if same && !left_over || conditions.is_empty() && fields.is_empty() {
         return Decision::Nothing;
     }
+    let now = known.now.1.as_second();
     let timed = |condition: Condition| {
         let before = observed.condition(condition.kind).filter(|one| one.truth == Some(condition.status));
-        let kept = before.and_then(|one| Timestamp::from_second(one.transition?).ok());
-        let transition = kept.unwrap_or(known.now.1).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        Timed { condition, transition }
+        let second = before.and_then(|one| one.transition).unwrap_or(now);
+        Timed { condition, transition: Timestamp::from_second(second).unwrap_or(known.now.1) }
     };
     Decision::Write(Wanted { conditions: conditions.into_iter().map(timed).collect(), fields })
 }

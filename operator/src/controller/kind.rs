@@ -129,12 +129,11 @@ struct Reconciler<K: kube::Resource<DynamicType = ()> + 'static> {
 }
 
 /// What has to be done about an object.
-#[derive(Debug, PartialEq)]
 enum Due {
     /// Its status is right, or it is too early to say anything.
     Nothing,
     /// This is to be its status, or nothing of ours.
-    Write { wanted: Option<Wanted>, shape: Shape, statement: u64 },
+    Write { wanted: Option<Wanted>, shape: Shape },
 }
 
 /// Stands for the statement of a status that is taken away.
@@ -155,7 +154,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
     /// Whether the controller has to see the object. While a kind keeps less than everything, each object may be the one
     /// that finds out, so all of them have to be seen.
     fn is_due(&self, view: &StatusView<K>) -> bool {
-        let is_due = self.memory().shape.is_some() || self.look(view) != Due::Nothing;
+        let is_due = self.memory().shape.is_some() || !matches!(self.look(view), Due::Nothing);
         if !is_due {
             self.shared.metrics.status_checked();
         }
@@ -172,7 +171,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
         let Some(entry) = snapshot.entries.get(&key) else {
             // An object that this installation does not judge: what it may have written there is taken away, once.
             if view.is_written_by(&self.shared.writer.manager) && !view.status().is_empty() {
-                return Due::Write { wanted: None, shape: Shape::Full, statement: NO_STATEMENT };
+                return Due::Write { wanted: None, shape: Shape::Full };
             }
             self.settled(view);
             return Due::Nothing;
@@ -191,12 +190,13 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
             self.settled(view);
             return Due::Nothing;
         };
-        Due::Write { shape, statement: wanted.statement(), wanted: Some(wanted) }
+        Due::Write { wanted: Some(wanted), shape }
     }
 
     async fn reconcile(self: Arc<Self>, view: Arc<StatusView<K>>) -> Result<Action, WriteError> {
         self.shared.metrics.status_checked();
-        let Due::Write { wanted, shape, statement } = self.look(&view) else { return Ok(Action::await_change()) };
+        let Due::Write { wanted, shape } = self.look(&view) else { return Ok(Action::await_change()) };
+        let statement = wanted.as_ref().map_or(NO_STATEMENT, Wanted::statement);
         if let Some(age) = self.age_of(&view, statement)
             && age < ECHO
         {

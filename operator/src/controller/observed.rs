@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::sync::LazyLock;
 
@@ -23,6 +24,11 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(|| RandomState::with_seeds(
 /// Hash of a text, for comparison within this process.
 pub(super) fn hash(text: &str) -> u64 {
     HASHER.hash_one(text)
+}
+
+/// For hashes of more than a text.
+pub(super) fn hasher() -> impl Hasher {
+    HASHER.build_hasher()
 }
 
 /// Hash of a text that is the same in all processes (FNV-1a).
