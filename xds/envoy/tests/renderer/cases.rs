@@ -24,6 +24,7 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("endpoints", endpoints()),
         ("server-tls", server_tls()),
         ("listener-settings", listener_settings()),
+        ("module-filters", module_filters()),
         ("json-access-log", json_access_log()),
         ("quic", quic()),
         ("tcp", tcp()),
@@ -549,6 +550,32 @@ fn listener_settings() -> RowChanges {
     });
     let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];
     Rows::default().listener(front).table(table("default/l8080/cleartext", closed)).0
+}
+
+/// Each listener with one more filter than the one before.
+fn module_filters() -> RowChanges {
+    let service = |name: &str, methods: &[&str]| GrpcService {
+        name: name.into(),
+        methods: methods.iter().map(|name| Arc::from(*name)).collect(),
+    };
+    let counted = |methods, upstream| Some(GrpcStats { methods, upstream });
+    let none = ModuleFilters::default;
+    let some = GrpcMethods::Of(vec![service("echo.Echo", &["Say", "Hear"]), service("b", &["C"])]);
+    [
+        ModuleFilters { grpc_stats: counted(GrpcMethods::Unnamed, false), ..none() },
+        ModuleFilters { grpc_web: true, grpc_stats: counted(GrpcMethods::All, true), ..none() },
+        ModuleFilters { grpc_http1_bridge: true, grpc_web: true, grpc_stats: counted(some, false) },
+    ]
+    .into_iter()
+    .zip(8080..)
+    .fold(Rows::default(), |rows, (filters, port)| {
+        let name = format!("default/l{port}");
+        let routes = format!("{name}/cleartext");
+        let mut front = listener(&name, port, vec![clear_text(&routes)]);
+        front.http = Arc::new(HttpSettings { filters: Some(filters.into()), ..http() });
+        rows.listener(front).table(table(&routes, vec![]))
+    })
+    .0
 }
 
 fn json_access_log() -> RowChanges {

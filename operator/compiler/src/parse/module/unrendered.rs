@@ -79,10 +79,6 @@ fn is_address_range(text: &str) -> bool {
 }
 
 fn filters(config: &mut Config) {
-    // For these two the presence of the key counts, whatever its value, as upstream has it.
-    for key in ["enable_grpc_http11_bridge", "enable_grpc_web"] {
-        config.not_yet(key);
-    }
     if config.peek("buffer") {
         let mut buffer = config.inner("buffer");
         if buffer.count("max_request_bytes").is_none_or(|bytes| bytes == 0) {
@@ -91,7 +87,7 @@ fn filters(config: &mut Config) {
         }
     }
     config.not_yet("buffer");
-    for key in ["gzip", "grpc_stats", "runtime_flags"] {
+    for key in ["gzip", "runtime_flags"] {
         if config.peek(key) {
             config.inner(key);
         }
