@@ -602,7 +602,7 @@ pub struct HttpDefaults {
     pub access_log: AccessLog,
     /// `error_response_overrides`
     pub errors: Arc<[ParsedErrorRule]>,
-    /// `enable_grpc_http11_bridge`, `enable_grpc_web`, `grpc_stats`; `None` without any of them.
+    /// `enable_grpc_http11_bridge`, `enable_grpc_web`, `grpc_stats`, `gzip`, `buffer`; `None` without any of them.
     pub filters: Option<Arc<ModuleFilters>>,
 }
 

@@ -90,19 +90,23 @@ enum Slot {
     GrpcHttp1Bridge,
     GrpcWeb,
     GrpcStats,
+    Gzip,
+    Buffer,
     /// Does nothing for a route without a policy, so it is always there and a policy never touches the listener.
     Cors,
     Router,
 }
 
 impl Slot {
-    const ALL: [Slot; 8] = [
+    const ALL: [Slot; 10] = [
         Slot::RouteErrors,
         Slot::ModuleErrors,
         Slot::Remember,
         Slot::GrpcHttp1Bridge,
         Slot::GrpcWeb,
         Slot::GrpcStats,
+        Slot::Gzip,
+        Slot::Buffer,
         Slot::Cors,
         Slot::Router,
     ];
@@ -123,6 +127,8 @@ impl Slot {
             Slot::GrpcWeb if asked?.grpc_web => module_filter::grpc_web(),
             Slot::GrpcHttp1Bridge | Slot::GrpcWeb => return None,
             Slot::GrpcStats => module_filter::grpc_stats(asked?.grpc_stats.as_ref()?),
+            Slot::Gzip => module_filter::gzip(asked?.gzip.as_ref()?),
+            Slot::Buffer => module_filter::buffer(asked?.buffer_bytes?),
             Slot::Cors => (policy::CORS, pack_any(Cors::default())),
             Slot::Router => {
                 let router = Router { suppress_envoy_headers: settings.suppress_envoy_headers, ..Default::default() };

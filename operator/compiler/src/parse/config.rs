@@ -145,6 +145,12 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
         }
     }
 
+    /// Says that a key never has an effect, if it is there.
+    pub fn no_effect(&mut self, key: &str) {
+        let present = self.take(key).is_some();
+        self.report.no_effect(&self.field(key), present);
+    }
+
     /// A map as it is written.
     pub fn map(&mut self, key: &str) -> Option<&'m Map<String, Value>> {
         let value = self.take(key)?;

@@ -2,8 +2,9 @@
 
 use crate::check::{limits, text::quote};
 use crate::parse::config::Config;
-use ir::{GrpcMethods, GrpcService, GrpcStats, ModuleFilters, ProblemKind};
+use ir::{GrpcMethods, GrpcService, GrpcStats, Gzip, GzipStrategy, ModuleFilters, ProblemKind};
 use serde_json::Value;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Reads all of them; `None` when the Module asks for none.
@@ -12,6 +13,8 @@ pub(super) fn filters(config: &mut Config) -> Option<Arc<ModuleFilters>> {
         grpc_http1_bridge: present(config, "enable_grpc_http11_bridge"),
         grpc_web: present(config, "enable_grpc_web"),
         grpc_stats: grpc_stats(config),
+        gzip: gzip(config),
+        buffer_bytes: buffer(config),
     };
     (found != ModuleFilters::default()).then(|| found.into())
 }
@@ -79,3 +82,90 @@ fn services(stats: &mut Config) -> Option<Vec<GrpcService>> {
     }
     Some(found)
 }
+
+fn gzip(config: &mut Config) -> Option<Gzip> {
+    let mut gzip = config.section("gzip")?;
+    // Upstream's examples have `enabled: true`, and nobody ever read it.
+    if gzip.take("enabled").is_some_and(|value| *value != Value::Bool(true)) {
+        let detail = "answers are compressed while the key `gzip` is there; leave it out to switch that off";
+        gzip.report.note(&gzip.field("enabled"), ProblemKind::NoEffect, detail);
+    }
+    let found = Gzip {
+        memory_level: gzip.ranged("memory_level", 1..=9),
+        level: level(&mut gzip),
+        strategy: strategy(&mut gzip),
+        window_bits: gzip.ranged("window_bits", 9..=15),
+        min_content_length: gzip.count("min_content_length"),
+        content_types: content_types(&mut gzip),
+        not_with_etag: gzip.boolean("disable_on_etag_header").unwrap_or(false),
+        remove_accept_encoding: gzip.boolean("remove_accept_encoding_header").unwrap_or(false),
+    };
+    gzip.leftovers();
+    Some(found)
+}
+
+/// Envoy's names of the levels, and their numbers. An unknown one would be refused with the whole listener.
+fn level(gzip: &mut Config) -> Option<u32> {
+    const KEY: &str = "compression_level";
+    let value = gzip.take(KEY)?;
+    let level = match value.as_str() {
+        Some("DEFAULT_COMPRESSION") => Some(0),
+        Some("BEST_SPEED") => Some(1),
+        Some("BEST_COMPRESSION") => Some(9),
+        Some(name) => (1..=9).find(|level| name.strip_prefix("COMPRESSION_LEVEL_") == Some(&*level.to_string())),
+        None => value.as_u64().and_then(|level| u32::try_from(level).ok()).filter(|level| *level <= 9),
+    };
+    if level.is_none() {
+        let names = "DEFAULT_COMPRESSION, BEST_SPEED, COMPRESSION_LEVEL_1 to COMPRESSION_LEVEL_9, BEST_COMPRESSION";
+        none_of(gzip, KEY, value, names);
+    }
+    level.filter(|level| *level > 0)
+}
+
+fn strategy(gzip: &mut Config) -> Option<GzipStrategy> {
+    const KEY: &str = "compression_strategy";
+    let value = gzip.take(KEY)?;
+    match value.as_str() {
+        Some("DEFAULT_STRATEGY") => None,
+        Some("FILTERED") => Some(GzipStrategy::Filtered),
+        Some("HUFFMAN_ONLY") => Some(GzipStrategy::HuffmanOnly),
+        Some("RLE") => Some(GzipStrategy::Rle),
+        Some("FIXED") => Some(GzipStrategy::Fixed),
+        _ => {
+            none_of(gzip, KEY, value, "DEFAULT_STRATEGY, FILTERED, HUFFMAN_ONLY, RLE, FIXED");
+            None
+        }
+    }
+}
+
+fn none_of(config: &mut Config, key: &str, value: &Value, names: &str) {
+    let detail = format!("{} is none of {names}; the default is used", quote(&value.to_string()));
+    config.report.degrade(&config.field(key), ProblemKind::InvalidValue, detail);
+}
+
+/// Envoy cuts parameters off what it compares, so an entry that has some matches nothing.
+fn content_types(gzip: &mut Config) -> Vec<Arc<str>> {
+    const KEY: &str = "content_type";
+    let types = gzip.texts(KEY, limits::ITEMS);
+    if let Some(found) = types.iter().find(|found| found.contains(';')) {
+        let detail = format!("{} matches nothing: media types are compared without parameters", quote(found));
+        gzip.report.note(&gzip.field(KEY), ProblemKind::NoEffect, detail);
+    }
+    types
+}
+
+fn buffer(config: &mut Config) -> Option<NonZeroU32> {
+    const BYTES: &str = "max_request_bytes";
+    let mut buffer = config.section("buffer")?;
+    let bytes = buffer.ranged(BYTES, 1..=u32::MAX);
+    if !buffer.peek(BYTES) {
+        let detail = "a number of bytes above 0 is needed; without it nothing is buffered";
+        buffer.report.degrade(&buffer.field(BYTES), ProblemKind::InvalidValue, detail);
+    }
+    buffer.no_effect("max_request_time");
+    buffer.leftovers();
+    NonZeroU32::new(bytes?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,11 @@
 use super::access_log::TEXT;
 use crate::parse::tests::{brief, judge_as};
 use crate::parse::{Limits, Parsed, ParsedModule};
-use ir::{
-    AccessLogFormat, GrpcMethods, GrpcService, GrpcStats, HeaderValue, Kind, LoadBalancing, ModuleFilters,
-    UnderscoreAction,
-};
+use ir::{AccessLogFormat, HeaderValue, Kind, LoadBalancing, UnderscoreAction};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
+pub(super) fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
     let found = judge_as(Kind::Module, "ambassador", json!({"config": config}), Limits::default());
     assert!(!found.is_refused(), "a bad setting falls back to its default");
     match found.value {
@@ -18,13 +15,13 @@ fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
 }
 
 /// The module of a configuration without findings.
-fn parsed(config: Value) -> Arc<ParsedModule> {
+pub(super) fn parsed(config: Value) -> Arc<ParsedModule> {
     let (module, problems) = found(config);
     assert_eq!(problems, [""; 0]);
     module
 }
 
-fn table(rows: &[(Value, &[&str])]) {
+pub(super) fn table(rows: &[(Value, &[&str])]) {
     for (config, expected) in rows {
         assert_eq!(found(config.clone()).1, *expected, "{config}");
     }
@@ -152,49 +149,6 @@ fn what_is_not_rendered_is_said() {
             json!({"lua_scripts": 1}),
             &["Degraded spec.config.lua_scripts InvalidValue", "Degraded spec.config.lua_scripts NotSupported"],
         ),
-        (json!({"enable_grpc_web": false}), &["Notice spec.config.enable_grpc_web NoEffect"]),
-        (json!({"enable_grpc_http11_bridge": "on"}), &["Notice spec.config.enable_grpc_http11_bridge NoEffect"]),
-        (json!({"enable_grpc_web": true, "enable_grpc_http11_bridge": true, "grpc_stats": {}}), &[]),
-        (json!({"grpc_stats": true}), &["Degraded spec.config.grpc_stats InvalidValue"]),
-        (
-            json!({"grpc_stats": {"all_methods": 1, "upstream_stats": [], "services": {}, "x": 1}}),
-            &[
-                "Degraded spec.config.grpc_stats.all_methods InvalidValue",
-                "Degraded spec.config.grpc_stats.upstream_stats InvalidValue",
-                "Degraded spec.config.grpc_stats.services InvalidValue",
-                "Notice spec.config.grpc_stats.x UnknownField",
-            ],
-        ),
-        (
-            json!({"grpc_stats": {"all_methods": true, "services": []}}),
-            &["Notice spec.config.grpc_stats.all_methods NoEffect"],
-        ),
-        (
-            json!({"grpc_stats": {"services": [
-                5, {}, {"name": "a"}, {"name": "a", "method_names": []}, {"name": "", "method_names": ["b"]},
-                {"name": "a", "method_names": ["b", "", 1, "c\u{0}"], "x": 1}, {"name": ["a"], "method_names": "b"},
-            ]}}),
-            &[
-                "Degraded spec.config.grpc_stats.services[0] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[1] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[2] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[3] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[4] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[5].method_names[1] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[5].method_names[2] InvalidValue",
-                "Degraded spec.config.grpc_stats.services[5].method_names[3] InvalidValue",
-                "Notice spec.config.grpc_stats.services[5].x UnknownField",
-                "Degraded spec.config.grpc_stats.services[6].name InvalidValue",
-                "Degraded spec.config.grpc_stats.services[6].method_names InvalidValue",
-                "Degraded spec.config.grpc_stats.services[6] InvalidValue",
-            ],
-        ),
-        (json!({"buffer": {"max_request_bytes": 5}}), &["Degraded spec.config.buffer NotSupported"]),
-        (
-            json!({"buffer": {}}),
-            &["Degraded spec.config.buffer.max_request_bytes InvalidValue", "Degraded spec.config.buffer NotSupported"],
-        ),
-        (json!({"gzip": 5}), &["Degraded spec.config.gzip InvalidValue", "Degraded spec.config.gzip NotSupported"]),
         (
             json!({"admin_port": 70_000}),
             &["Degraded spec.config.admin_port InvalidValue", "Degraded spec.config.admin_port NotSupported"],
@@ -240,61 +194,6 @@ fn what_is_not_rendered_is_said() {
 fn parsed_labels() -> Vec<String> {
     let (module, _) = found(json!({"default_labels": {"d": {"defaults": []}}}));
     module.route.default_labels.iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn filters_are_there_while_their_key_is() {
-    let filters = |config: Value| found(config).0.http.filters.as_deref().cloned();
-    let none = ModuleFilters::default;
-    assert_eq!(filters(json!({"enable_grpc_web": null, "grpc_stats": null})), None);
-    assert_eq!(filters(json!({"grpc_stats": "x"})), None);
-    let bridge = ModuleFilters { grpc_http1_bridge: true, ..none() };
-    assert_eq!(filters(json!({"enable_grpc_http11_bridge": true})), Some(bridge));
-    let web = ModuleFilters { grpc_web: true, ..none() };
-    assert_eq!(filters(json!({"enable_grpc_web": false})), Some(web), "its value does not count");
-
-    let stats = |config: Value| filters(json!({"grpc_stats": config})).and_then(|found| found.grpc_stats);
-    let counted = |methods, upstream| Some(GrpcStats { methods, upstream });
-    assert_eq!(stats(json!({})), counted(GrpcMethods::Unnamed, false));
-    assert_eq!(stats(json!({"all_methods": true, "upstream_stats": true})), counted(GrpcMethods::All, true));
-    assert_eq!(stats(json!({"all_methods": true, "services": 5})), counted(GrpcMethods::All, false));
-    let echo = GrpcService { name: "echo.Echo".into(), methods: vec!["Say".into()] };
-    assert_eq!(
-        stats(
-            json!({"all_methods": true, "services": [{"name": "echo.Echo", "method_names": ["Say", ""]}, {"name": "b"}]})
-        ),
-        counted(GrpcMethods::Of(vec![echo]), false)
-    );
-    assert_eq!(stats(json!({"all_methods": true, "services": [{}]})), counted(GrpcMethods::Unnamed, false));
-}
-
-/// It stands in every chain, so its size is bounded in sum, and so are the findings about it.
-#[test]
-fn methods_of_a_list_are_bounded_in_sum() {
-    let names = |count: usize| (0..count).map(|number| format!("m{number}")).collect::<Vec<_>>();
-    let service = |count| json!({"name": "a", "method_names": names(count)});
-    let listed = |services: Vec<Value>| {
-        let (module, problems) = found(json!({"grpc_stats": {"services": services}}));
-        let Some(filters) = &module.http.filters else { panic!("filters") };
-        let Some(GrpcStats { methods: GrpcMethods::Of(services), .. }) = &filters.grpc_stats else { panic!("a list") };
-        (services.iter().map(|service| service.methods.len()).collect::<Vec<_>>(), problems)
-    };
-    assert_eq!(listed(vec![service(1024)]), (vec![1024], vec![]));
-    let (methods, problems) = listed(vec![service(1000), service(30), service(1), service(1)]);
-    assert_eq!(methods, [1000, 24]);
-    assert_eq!(
-        problems,
-        [
-            "Degraded spec.config.grpc_stats.services[1].method_names TooLarge",
-            "Degraded spec.config.grpc_stats.services[2] TooLarge",
-        ]
-    );
-    let (methods, problems) = listed(vec![service(1); 1025]);
-    assert_eq!(methods.len(), 1024);
-    assert_eq!(problems, ["Degraded spec.config.grpc_stats.services TooLarge"]);
-    let bad = json!({"name": "a", "method_names": vec![""; 1024]});
-    let (_, problems) = found(json!({"grpc_stats": {"services": vec![bad; 1024]}}));
-    assert_eq!(problems.len(), 1024 + 2);
 }
 
 /// A guard that cannot be honoured closes, whatever is in it.
