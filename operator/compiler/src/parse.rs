@@ -25,8 +25,8 @@ pub use error_response::{ParsedErrorBody, ParsedErrorRule, judge as error_text};
 use api::{DecodeProblem, Decoded, Spec};
 use ir::{
     AccessLog, Checked, CircuitBreaker, ClientCertificateHeader, CorsPolicy, HashOn, HeaderValue, HealthCheck,
-    Keepalive, ListenerFilter, LoadBalancing, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind, RedirectPath,
-    RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
+    Keepalive, ListenerFilter, LoadBalancing, ModuleFilters, NamedMatch, ObjectKey, PathMatch, Problem, ProblemKind,
+    RedirectPath, RegexRewrite, RetryPolicy, TextMatch, TlsVersion, UnderscoreAction,
 };
 use report::Report;
 use std::collections::BTreeMap;
@@ -602,6 +602,8 @@ pub struct HttpDefaults {
     pub access_log: AccessLog,
     /// `error_response_overrides`
     pub errors: Arc<[ParsedErrorRule]>,
+    /// `enable_grpc_http11_bridge`, `enable_grpc_web`, `grpc_stats`, `gzip`, `buffer`; `None` without any of them.
+    pub filters: Option<Arc<ModuleFilters>>,
 }
 
 /// Slice: what TLS takes from the Module.

@@ -173,6 +173,7 @@ fn others() -> impl Strategy<Value = Value> {
         json!({ "retry_policy": { "retry_on": "gateway-error" }, "cors": { "origins": ["https://a"] } }),
         json!({ "load_balancer": { "policy": "ring_hash", "header": "x" } }),
         json!({ "error_response_overrides": [{ "on_status_code": 404, "body": { "text_format": "none" } }] }),
+        json!({ "enable_grpc_web": true, "gzip": { "window_bits": 99 }, "buffer": { "max_request_bytes": 5 } }),
     ]);
     let certificate = select(vec!["", "bm90IGEgY2VydGlmaWNhdGU="]);
     let annotation = select(vec![

@@ -12,10 +12,13 @@ mod support;
 
 use compiler::Compiler;
 use compiler::explain::{Answer, Explainer, Request};
-use ir::{Action, Cluster, Effect, ForwardOptions, HashOn, HealthProbe, Kind, PathRewrite, ProblemKind, Route};
+use ir::{
+    Action, Cluster, Effect, ForwardOptions, GrpcMethods, GrpcStats, HashOn, HealthProbe, Kind, ModuleFilters,
+    PathRewrite, ProblemKind, Route,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use support::{Mirror, compile, custom, host, listener, mapping, service, verdict};
+use support::{Mirror, compile, custom, host, listener, mapping, put, service, verdict};
 
 fn base() -> Vec<Value> {
     vec![
@@ -372,4 +375,30 @@ fn what_cannot_be_meant_is_put_right_or_refused() {
     assert_eq!(&*redirect.host, "other.example");
     assert_eq!(route(&mirror, "rest").fraction, 100);
     assert!(!verdict(&compiler, Kind::Mapping, "all").accepted);
+}
+
+#[test]
+fn filters_of_the_module_are_in_every_listener_and_touch_nothing_else() {
+    let (mut compiler, before) = compiled([listener("m", 8443, "HTTPS", "SECURE"), mapping("m", json!({}))]);
+    let filters = |mirror: &Mirror| {
+        let filters = mirror.listeners.values().map(|row| row.http.filters.as_deref().cloned());
+        filters.collect::<Vec<_>>()
+    };
+    assert!(filters(&before).iter().all(Option::is_none));
+    let config = json!({ "enable_grpc_web": true, "grpc_stats": { "all_methods": true } });
+    let rows = compiler.apply(vec![put(&module(config))]).rows;
+    assert!(!rows.listeners.is_empty());
+    assert!(rows.tables.is_empty() && rows.lists.is_empty() && rows.clusters.is_empty());
+    let stats = GrpcStats { methods: GrpcMethods::All, upstream: false };
+    let asked = ModuleFilters { grpc_web: true, grpc_stats: Some(stats), ..ModuleFilters::default() };
+    let after = filters(&Mirror::of(&compiler));
+    assert_eq!(after, vec![Some(asked); filters(&before).len()]);
+
+    // What is bad takes its filter away, or an entry of it, and nothing else.
+    let config = json!({ "enable_grpc_web": true, "grpc_stats": 5 });
+    compiler.apply(vec![put(&module(config))]);
+    let web = ModuleFilters { grpc_web: true, ..ModuleFilters::default() };
+    assert!(filters(&Mirror::of(&compiler)).iter().all(|found| found.as_ref() == Some(&web)));
+    let problems = &verdict(&compiler, Kind::Module, "ambassador").problems;
+    assert_eq!(problems.iter().map(|problem| problem.effect).collect::<Vec<_>>(), [Effect::Degraded]);
 }

@@ -9,7 +9,8 @@
 //! route                 what a request must look like and what happens to it
 //! policy                what a route does beyond finding its cluster
 //! cluster, endpoint     where requests go
-//! listener, secret      where requests come in, and the certificates for it
+//! listener, filter       where requests come in, and what they pass before their route
+//! secret                the certificates for both
 //! rows                  what one batch changed
 //! verdict               what is said to the owner of an object
 //! ```
@@ -17,6 +18,7 @@
 
 mod cluster;
 mod endpoint;
+mod filter;
 mod hostname;
 mod key;
 mod listener;
@@ -29,6 +31,7 @@ mod verdict;
 
 pub use cluster::*;
 pub use endpoint::*;
+pub use filter::*;
 pub use hostname::*;
 pub use key::*;
 pub use listener::*;

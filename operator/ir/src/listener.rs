@@ -1,6 +1,6 @@
 //! Where requests come in.
 
-use crate::{ClusterName, ErrorRule, SecretName, TlsVersion};
+use crate::{ClusterName, ErrorRule, ModuleFilters, SecretName, TlsVersion};
 use std::sync::Arc;
 
 /// Address, port and transport: what can be bound once.
@@ -85,6 +85,8 @@ pub struct HttpSettings {
     pub access_log: AccessLog,
     /// Other bodies for answers with an error status, where a route has no say; the first rule for a status counts.
     pub errors: Arc<[ErrorRule]>,
+    /// Filters that the Module asks for; `None` without any, as nearly everywhere.
+    pub filters: Option<Arc<ModuleFilters>>,
 }
 
 /// What becomes of `x-forwarded-client-cert`.

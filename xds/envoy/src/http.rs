@@ -2,6 +2,7 @@
 
 use crate::access_log;
 use crate::error_response;
+use crate::module_filter;
 use crate::policy;
 use crate::proto::{ads, bool_value, duration_ms, u32_value};
 use envoy_types::pb::envoy::config::core::v3::{self as core, http1_protocol_options::HeaderKeyFormat};
@@ -74,8 +75,8 @@ impl Template {
     }
 }
 
-/// A place in the HTTP filter chain. So far error answers, CORS and the router are built, inline. A slot may instead
-/// be filled by ECDS (`http_filter::ConfigType::ConfigDiscovery`), so that edits of its filter leave the chain as it is.
+/// A place in the HTTP filter chain. All that is built stands inline. A slot may instead be filled by ECDS
+/// (`http_filter::ConfigType::ConfigDiscovery`), so that edits of its filter leave the chain as it is.
 #[derive(Clone, Copy)]
 enum Slot {
     /// Other bodies for errors, of a route's own rules: switched off, and so no part of any request, unless a route has some.
@@ -85,15 +86,33 @@ enum Slot {
     ModuleErrors,
     /// Remembers headers for them; switched off likewise while the Module has no rules.
     Remember,
+    /// Only while the Module asks for it, as those that follow; in upstream's order.
+    GrpcHttp1Bridge,
+    GrpcWeb,
+    GrpcStats,
+    Gzip,
+    Buffer,
     /// Does nothing for a route without a policy, so it is always there and a policy never touches the listener.
     Cors,
     Router,
 }
 
 impl Slot {
-    const ALL: [Slot; 5] = [Slot::RouteErrors, Slot::ModuleErrors, Slot::Remember, Slot::Cors, Slot::Router];
+    const ALL: [Slot; 10] = [
+        Slot::RouteErrors,
+        Slot::ModuleErrors,
+        Slot::Remember,
+        Slot::GrpcHttp1Bridge,
+        Slot::GrpcWeb,
+        Slot::GrpcStats,
+        Slot::Gzip,
+        Slot::Buffer,
+        Slot::Cors,
+        Slot::Router,
+    ];
 
     fn filter(self, settings: &HttpSettings) -> Option<hcm::HttpFilter> {
+        let asked = settings.filters.as_deref();
         let (name, config) = match self {
             Slot::RouteErrors => (error_response::OF_ROUTE, error_response::custom_response(&[])),
             Slot::ModuleErrors if settings.errors.is_empty() => return None,
@@ -104,6 +123,12 @@ impl Slot {
                 (error_response::REMEMBER, error_response::remember_little())
             }
             Slot::Remember => (error_response::REMEMBER, error_response::remember()),
+            Slot::GrpcHttp1Bridge if asked?.grpc_http1_bridge => module_filter::grpc_http1_bridge(),
+            Slot::GrpcWeb if asked?.grpc_web => module_filter::grpc_web(),
+            Slot::GrpcHttp1Bridge | Slot::GrpcWeb => return None,
+            Slot::GrpcStats => module_filter::grpc_stats(asked?.grpc_stats.as_ref()?),
+            Slot::Gzip => module_filter::gzip(asked?.gzip.as_ref()?),
+            Slot::Buffer => module_filter::buffer(asked?.buffer_bytes?),
             Slot::Cors => (policy::CORS, pack_any(Cors::default())),
             Slot::Router => {
                 let router = Router { suppress_envoy_headers: settings.suppress_envoy_headers, ..Default::default() };
@@ -116,7 +141,7 @@ impl Slot {
             disabled: match self {
                 Slot::RouteErrors => true,
                 Slot::Remember => settings.errors.is_empty(),
-                Slot::ModuleErrors | Slot::Cors | Slot::Router => false,
+                _ => false,
             },
             ..Default::default()
         })
@@ -193,6 +218,7 @@ mod tests {
             client_certificate: ClientCertificateHeader::default(),
             access_log: AccessLog { path: "".into(), format: AccessLogFormat::Text("".into()) },
             errors: [].into(),
+            filters: None,
         };
         let filters: Vec<_> = Slot::ALL.iter().filter_map(|slot| slot.filter(&settings)).collect();
         let off: Vec<_> = filters.iter().filter(|filter| filter.disabled).collect();

@@ -4,7 +4,7 @@
 //! renderer      rows changed -> resources changed; owns everything encoded
 //! table, list   route tables spliced from lists, lists from buckets
 //! route         a route group as encoded routes
-//! listener      listeners spliced from chains; http, access_log: what is in a chain
+//! listener      listeners spliced from chains; http, access_log, module_filter: what is in a chain
 //! policy, error_response   what few routes have
 //! cluster, endpoint, secret
 //! fragments     which route groups a version of a table is made of
@@ -24,6 +24,7 @@ mod health_check;
 mod http;
 mod list;
 mod listener;
+mod module_filter;
 mod policy;
 mod proto;
 mod renderer;

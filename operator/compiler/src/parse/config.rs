@@ -145,6 +145,12 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
         }
     }
 
+    /// Says that a key never has an effect, if it is there.
+    pub fn no_effect(&mut self, key: &str) {
+        let present = self.take(key).is_some();
+        self.report.no_effect(&self.field(key), present);
+    }
+
     /// A map as it is written.
     pub fn map(&mut self, key: &str) -> Option<&'m Map<String, Value>> {
         let value = self.take(key)?;
@@ -154,17 +160,67 @@ impl<'m, 'r, 'a> Config<'m, 'r, 'a> {
         value.as_object()
     }
 
+    /// A list, cut where it is longer than `most`.
+    pub fn list(&mut self, key: &str, most: usize) -> Option<&'m [Value]> {
+        let value = self.take(key)?;
+        let Some(list) = value.as_array() else {
+            self.wrong(key, value, "list");
+            return None;
+        };
+        if list.len() > most {
+            let detail = format!("{} entries, the first {most} are read", list.len());
+            self.report.degrade(&self.field(key), ProblemKind::TooLarge, detail);
+        }
+        list.get(..most.min(list.len()))
+    }
+
+    /// The texts of a list, cut where it is longer than `most`; an entry that is none, or an empty one, is left out.
+    pub fn texts(&mut self, key: &str, most: usize) -> Vec<Arc<str>> {
+        let mut found = Vec::new();
+        for (index, value) in self.list(key, most).into_iter().flatten().enumerate() {
+            let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= limits::NAME);
+            match text.filter(|text| text::control_character(text).is_none()) {
+                Some(text) => found.push(text.into()),
+                None => {
+                    let shown = quote(&value.to_string());
+                    let detail = format!(
+                        "{shown} is no text of 1 to {} bytes without control characters; it is left out",
+                        limits::NAME
+                    );
+                    self.report.degrade(&format!("{}[{index}]", self.field(key)), ProblemKind::InvalidValue, detail);
+                }
+            }
+        }
+        found
+    }
+
     /// A map below a key; empty when it is absent or no map.
     pub fn inner(&mut self, key: &str) -> Config<'m, '_, 'a> {
-        let map = match self.take(key) {
-            Some(Value::Object(map)) => map,
-            Some(other) => {
-                self.wrong(key, other, "map");
-                &EMPTY
+        let map = self.map(key).unwrap_or(&EMPTY);
+        self.below(self.field(key), map)
+    }
+
+    /// A map below a key; `None` when it is absent or no map.
+    pub fn section(&mut self, key: &str) -> Option<Config<'m, '_, 'a>> {
+        let map = self.map(key)?;
+        Some(self.below(self.field(key), map))
+    }
+
+    /// A map in the list below a key; `None` when it is none.
+    pub fn entry(&mut self, key: &str, index: usize, value: &'m Value) -> Option<Config<'m, '_, 'a>> {
+        let place = format!("{key}[{index}]");
+        match value.as_object() {
+            Some(map) => Some(self.below(self.field(&place), map)),
+            None => {
+                let detail = format!("{} is no map; it is left out", quote(&value.to_string()));
+                self.report.degrade(&self.field(&place), ProblemKind::InvalidValue, detail);
+                None
             }
-            None => &EMPTY,
-        };
-        Config { map, path: format!("{}.{key}", self.path), report: self.report, seen: BTreeSet::new() }
+        }
+    }
+
+    fn below(&mut self, path: String, map: &'m Map<String, Value>) -> Config<'m, '_, 'a> {
+        Config { map, path, report: self.report, seen: BTreeSet::new() }
     }
 
     /// Says which keys nobody looked at.

@@ -3,6 +3,7 @@
 
 mod access_log;
 mod defaults;
+mod filters;
 mod unrendered;
 
 use super::config::Config;
@@ -134,6 +135,7 @@ fn http_defaults(config: &mut Config) -> HttpDefaults {
         buffer_limit_bytes: config.count("buffer_limit_bytes"),
         access_log: access_log::access_log(config),
         errors: error_response::of_module(config),
+        filters: filters::filters(config),
     }
 }
 

@@ -52,6 +52,7 @@ pub fn row(db: &Db, reads: &Reads, key: &ObjectKey) -> Option<Arc<ListenerRow>> 
         client_certificate: defaults.client_certificate,
         access_log: defaults.access_log.clone(),
         errors: error_response::of_module(db, reads),
+        filters: defaults.filters.clone(),
     };
     Some(Arc::new(ListenerRow {
         name: tcp::listener_name(key),

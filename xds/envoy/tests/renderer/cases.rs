@@ -2,6 +2,7 @@
 
 use crate::rows::*;
 use ir::*;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Name and rows of every case.
@@ -24,6 +25,7 @@ pub fn all() -> Vec<(&'static str, RowChanges)> {
         ("endpoints", endpoints()),
         ("server-tls", server_tls()),
         ("listener-settings", listener_settings()),
+        ("module-filters", module_filters()),
         ("json-access-log", json_access_log()),
         ("quic", quic()),
         ("tcp", tcp()),
@@ -549,6 +551,50 @@ fn listener_settings() -> RowChanges {
     });
     let closed = vec![host("*", VirtualHostBody::Closed { status: 404 })];
     Rows::default().listener(front).table(table("default/l8080/cleartext", closed)).0
+}
+
+/// One listener for each combination.
+fn module_filters() -> RowChanges {
+    let service = |name: &str, methods: &[&str]| GrpcService {
+        name: name.into(),
+        methods: methods.iter().map(|name| Arc::from(*name)).collect(),
+    };
+    let counted = |methods, upstream| Some(GrpcStats { methods, upstream });
+    let none = ModuleFilters::default;
+    let some = GrpcMethods::Of(vec![service("echo.Echo", &["Say", "Hear"]), service("b", &["C"])]);
+    let gzip = Gzip {
+        memory_level: Some(1),
+        level: Some(9),
+        strategy: Some(GzipStrategy::HuffmanOnly),
+        window_bits: Some(9),
+        min_content_length: Some(0),
+        content_types: vec!["text/html".into(), "application/json".into()],
+        not_with_etag: true,
+        remove_accept_encoding: true,
+    };
+    [
+        ModuleFilters { grpc_stats: counted(GrpcMethods::Unnamed, false), ..none() },
+        ModuleFilters { grpc_web: true, grpc_stats: counted(GrpcMethods::All, true), ..none() },
+        ModuleFilters { grpc_http1_bridge: true, grpc_web: true, grpc_stats: counted(some, false), ..none() },
+        ModuleFilters { gzip: Some(Gzip::default()), ..none() },
+        ModuleFilters {
+            grpc_http1_bridge: true,
+            grpc_web: true,
+            grpc_stats: counted(GrpcMethods::Unnamed, false),
+            gzip: Some(gzip),
+            buffer_bytes: NonZeroU32::new(65_536),
+        },
+    ]
+    .into_iter()
+    .zip(8080..)
+    .fold(Rows::default(), |rows, (filters, port)| {
+        let name = format!("default/l{port}");
+        let routes = format!("{name}/cleartext");
+        let mut front = listener(&name, port, vec![clear_text(&routes)]);
+        front.http = Arc::new(HttpSettings { filters: Some(filters.into()), ..http() });
+        rows.listener(front).table(table(&routes, vec![]))
+    })
+    .0
 }
 
 fn json_access_log() -> RowChanges {

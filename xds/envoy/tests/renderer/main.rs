@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod filters;
 mod fragments;
 mod golden;
 mod incremental;

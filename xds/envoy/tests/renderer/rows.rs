@@ -101,6 +101,7 @@ pub fn http() -> HttpSettings {
             format: AccessLogFormat::Text("ACCESS [%START_TIME%] %RESPONSE_CODE%\n".into()),
         },
         errors: Arc::default(),
+        filters: None,
     }
 }
 

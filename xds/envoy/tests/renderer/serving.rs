@@ -15,23 +15,27 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+/// Its admin socket.
+const ADMIN: &str = "admin.sock";
+
 /// A running Envoy that serves rows. It ends with the value.
-struct Serving {
+pub struct Serving {
     child: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
+    /// Of its only listener.
+    pub address: SocketAddr,
+    folder: tempfile::TempDir,
 }
 
 impl Serving {
     /// Starts Envoy with rows of one listener on port 0.
-    fn start(envoy: &Path, rows: &RowChanges) -> Self {
+    pub fn start(envoy: &Path, rows: &RowChanges) -> Self {
         Self::start_with(envoy, rows, |_| {})
     }
 
     /// The same with a last change of the configuration.
     fn start_with(envoy: &Path, rows: &RowChanges, change: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let admin = folder.path().join("admin.sock");
+        let admin = folder.path().join(ADMIN);
         let options = BootstrapOptions {
             admin: Some(Admin::Unix(admin.clone())),
             ready: None,
@@ -59,7 +63,12 @@ impl Serving {
         // Somebody has to read on, or Envoy would stop at a full pipe.
         std::thread::spawn(move || log.for_each(drop));
         let address = listening_address(&admin);
-        Self { child, address, _folder: folder }
+        Self { child, address, folder }
+    }
+
+    /// What the admin interface answers.
+    pub fn admin(&self, path: &str) -> String {
+        exchange(UnixStream::connect(self.folder.path().join(ADMIN)).unwrap(), "admin", path, &[]).1
     }
 
     /// Sends a request; returns the status, and the location or, without one, the body.

@@ -5,7 +5,7 @@ use ir::{AccessLogFormat, HeaderValue, Kind, LoadBalancing, UnderscoreAction};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
+pub(super) fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
     let found = judge_as(Kind::Module, "ambassador", json!({"config": config}), Limits::default());
     assert!(!found.is_refused(), "a bad setting falls back to its default");
     match found.value {
@@ -15,13 +15,13 @@ fn found(config: Value) -> (Arc<ParsedModule>, Vec<String>) {
 }
 
 /// The module of a configuration without findings.
-fn parsed(config: Value) -> Arc<ParsedModule> {
+pub(super) fn parsed(config: Value) -> Arc<ParsedModule> {
     let (module, problems) = found(config);
     assert_eq!(problems, [""; 0]);
     module
 }
 
-fn table(rows: &[(Value, &[&str])]) {
+pub(super) fn table(rows: &[(Value, &[&str])]) {
     for (config, expected) in rows {
         assert_eq!(found(config.clone()).1, *expected, "{config}");
     }
@@ -149,13 +149,6 @@ fn what_is_not_rendered_is_said() {
             json!({"lua_scripts": 1}),
             &["Degraded spec.config.lua_scripts InvalidValue", "Degraded spec.config.lua_scripts NotSupported"],
         ),
-        (json!({"enable_grpc_web": false}), &["Degraded spec.config.enable_grpc_web NotSupported"]),
-        (json!({"buffer": {"max_request_bytes": 5}}), &["Degraded spec.config.buffer NotSupported"]),
-        (
-            json!({"buffer": {}}),
-            &["Degraded spec.config.buffer.max_request_bytes InvalidValue", "Degraded spec.config.buffer NotSupported"],
-        ),
-        (json!({"gzip": 5}), &["Degraded spec.config.gzip InvalidValue", "Degraded spec.config.gzip NotSupported"]),
         (
             json!({"admin_port": 70_000}),
             &["Degraded spec.config.admin_port InvalidValue", "Degraded spec.config.admin_port NotSupported"],

@@ -22,11 +22,7 @@ const WITHOUT_EFFECT: [&str; 10] = [
 
 /// Checks all of them.
 pub fn check(config: &mut Config) {
-    for key in WITHOUT_EFFECT {
-        if config.take(key).is_some() {
-            config.report.no_effect(&format!("config.{key}"), true);
-        }
-    }
+    WITHOUT_EFFECT.into_iter().for_each(|key| config.no_effect(key));
     if config.take("tls").is_some() {
         config.report.note("config.tls", ProblemKind::NoEffect, "`tls` has no effect; a TLSContext takes its place");
     }
@@ -79,24 +75,10 @@ fn is_address_range(text: &str) -> bool {
 }
 
 fn filters(config: &mut Config) {
-    // For these two the presence of the key counts, whatever its value, as upstream has it.
-    for key in ["enable_grpc_http11_bridge", "enable_grpc_web"] {
-        config.not_yet(key);
+    if config.peek("runtime_flags") {
+        config.inner("runtime_flags");
     }
-    if config.peek("buffer") {
-        let mut buffer = config.inner("buffer");
-        if buffer.count("max_request_bytes").is_none_or(|bytes| bytes == 0) {
-            let detail = "a number of bytes above 0 is needed";
-            buffer.report.degrade("config.buffer.max_request_bytes", ProblemKind::InvalidValue, detail);
-        }
-    }
-    config.not_yet("buffer");
-    for key in ["gzip", "grpc_stats", "runtime_flags"] {
-        if config.peek(key) {
-            config.inner(key);
-        }
-        config.not_yet(key);
-    }
+    config.not_yet("runtime_flags");
     if config.get("lua_scripts").is_some_and(|script| !script.is_string()) {
         config.report.degrade("config.lua_scripts", ProblemKind::InvalidValue, "the script is no text");
     }
