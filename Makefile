@@ -16,10 +16,14 @@ EDITS ?= 10000
 SEED ?=
 # A script of the compiler has 36 steps on average.
 STEPS_CASES ?= 28000
+# Test programs with a real cluster wait more than they work, so each runs beside the others.
+CLUSTER_TESTS := install kubernetes webhook
+TESTS := $(sort $(basename $(notdir $(wildcard */tests/*.rs */*/tests/*.rs))) \
+	$(notdir $(patsubst %/main.rs,%,$(wildcard */tests/*/main.rs */*/tests/*/main.rs))))
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test check fmt clippy envoy bench corpus kat probe soak crds cluster cluster-exec cluster-stop
+.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe soak crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -35,7 +39,16 @@ run: ## build, install Envoy, and serve manifests/quickstart with a sample appli
 
 test: ## run all tests with a real Envoy and a real cluster; PROPTEST_CASES=N scales the property tests
 	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
-		$(CARGO) test --locked --workspace --no-fail-fast
+		$(CARGO) test --locked --workspace --no-run; \
+		$(MAKE) --jobs=4 --keep-going --output-sync=target $(CLUSTER_TESTS:%=test-%) test-others
+
+$(CLUSTER_TESTS:%=test-%): test-%:
+	@$(CARGO) test --locked --workspace --test $*
+
+test-others:
+	@status=0; $(CARGO) test --locked --workspace --no-fail-fast --lib --bins \
+		$(addprefix --test ,$(filter-out $(CLUSTER_TESTS),$(TESTS))) || status=$$?; \
+		$(CARGO) test --locked --workspace --no-fail-fast --doc; exit $$status
 
 check: fmt clippy test ## what CI runs: format, clippy, crate boundaries, licences, and all tests
 
