@@ -3,7 +3,8 @@ where chance decides.
 
 Arguments: the folder of corpus_runner.py, the case's folder, the file with the results. Recorded answers were taken
 twice; where the two disagreed they are null. So in a group of equal queries with nulls in it, chance picks the answer:
-if a minority answer comes with the probability p, the two disagree with 2p(1-p). The shares are compared with that.
+one that comes with the share p is in both recordings with p*p. The shares are compared with that, as closely as so many
+queries tell: five standard deviations, of the recorded share and of the new one together.
 """
 
 import json
@@ -22,18 +23,24 @@ def text(value):
     return json.dumps(value, sort_keys=True)
 
 
-def by_chance(wanted, got):
-    """Are these the same answers, each as often?"""
-    size, unknown = len(wanted), sum(one is None for one in wanted)
-    share = unknown / size
-    minority = (1 - max(0.0, 1 - 2 * share) ** 0.5) / 2
+def unlike(wanted, got):
+    """What shows that these are not the same answers, each as often; None when nothing does."""
+    size = len(wanted)
     known = {one for one in wanted if one is not None}
     # Both recordings seldom have the minority's answer at the same place, so it may be unknown; but it is only one.
-    if len(set(got) - known) > (0 if len(known) > 1 else 1):
-        return False
-    most = max(known, key=wanted.count, default=None)
-    tolerance = max(0.1, 6 * (minority * (1 - minority) / size) ** 0.5)
-    return most is not None and abs(got.count(most) / size - (1 - minority)) <= tolerance
+    unknown = set(got) - known
+    if len(unknown) > (0 if len(known) > 1 else 1):
+        return f"not recorded: {min(unknown)[:120]}"
+    rare = size - max((wanted.count(one) / size) ** 0.5 for one in known) * size if known else 0
+    if rare > 5 and len(set(got)) == 1:
+        return f"all {size} answers are the same, {rare:.0f} others expected: {got[0][:120]}"
+    for one in known:
+        both, new = wanted.count(one) / size, got.count(one) / size
+        share = both**0.5
+        variance = share * (1 - share) / size + (1 - both) / (4 * size)
+        if abs(new - share) > max(5 * variance**0.5, 0.05):
+            return f"{new:.3f} of {size} answers, {share:.3f} expected: {one[:120]}"
+    return None if known else "no answer was recorded twice"
 
 
 def difference(want, got, path=""):
@@ -61,11 +68,15 @@ def main():
     groups = {}
     for i, query in enumerate(queries):
         groups.setdefault(text(query), []).append(i)
-    random = {i for group in groups.values() if len(group) >= 20 and any(wanted[i] is None for i in group)
-              and by_chance([wanted[i] and text(wanted[i]) for i in group], [text(answers[i]) for i in group])
-              for i in group}
-    first = None
-    if bad:
+    random, first = set(), None
+    for group in groups.values():
+        if len(group) >= 20 and any(wanted[i] is None for i in group):
+            wrong = unlike([wanted[i] and text(wanted[i]) for i in group], [text(answers[i]) for i in group])
+            if wrong is None:
+                random.update(group)
+            else:
+                first = first or f"query {group[0]}, {queries[group[0]]['url'].split('://', 1)[1]}: {wrong}"
+    if bad and first is None:
         i = bad[0]
         first = f"query {i}, {queries[i]['url'].split('://', 1)[1]}: {difference(wanted[i], answers[i] or {})}"
     print(json.dumps({"differ": len(bad), "distribution": all(i in random for i in bad), "first": first}))

@@ -107,6 +107,8 @@ impl Record {
         let (column, detail) = match self.cases.get(&judged.name) {
             // Also when it happens to come out equal, or two runs would not agree.
             Some(Known::NotApplicable(why)) => (Column::NotApplicable, why.clone()),
+            // Shares that differ on purpose may look alike in one run and not in the next.
+            Some(Known::OnPurpose(decision)) if judged.random => (Column::OnPurpose, decision.clone()),
             _ if judged.equal => (Column::Equal, judged.detail.clone()),
             _ if !features.is_empty() => (Column::NotYet, features.join(", ")),
             Some(Known::OnPurpose(decision)) => (Column::OnPurpose, decision.clone()),
@@ -163,7 +165,7 @@ mod tests {
 
     fn judged(name: &str, equal: bool, missing: &[&str]) -> Judged {
         let missing = missing.iter().map(|name| (*name).to_owned()).collect();
-        Judged { name: name.to_owned(), equal, missing, detail: "detail".to_owned() }
+        Judged { name: name.to_owned(), equal, random: false, missing, detail: "detail".to_owned() }
     }
 
     #[test]
@@ -176,6 +178,8 @@ mod tests {
         check(judged("a", true, &["F"]), Column::Equal, "detail");
         check(judged("a", false, &[]), Column::Open, "detail");
         check(judged("b", false, &[]), Column::OnPurpose, "9: why");
+        check(judged("b", true, &[]), Column::Equal, "detail");
+        check(Judged { random: true, ..judged("b", true, &[]) }, Column::OnPurpose, "9: why");
         check(judged("b", false, &["F", "G"]), Column::NotYet, "F, G");
         check(judged("c", false, &["F"]), Column::NotApplicable, "chance");
         check(judged("c", true, &[]), Column::NotApplicable, "chance");

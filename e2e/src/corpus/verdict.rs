@@ -29,6 +29,8 @@ pub struct Judged {
     pub name: String,
     /// Whether it came out as recorded.
     pub equal: bool,
+    /// Chance picks its answers, so shares were compared. They may be alike by chance, too.
+    pub random: bool,
     /// Features that the case uses and that are not built, as the objects' own statuses name them.
     pub missing: BTreeSet<String>,
     /// What is different, for people; or a remark about how it is equal.
@@ -50,6 +52,7 @@ pub fn judge(case: &Case, observed: Observed) -> Judged {
     let findings = findings(&observed.status);
     let mut missing: BTreeSet<String> = findings.iter().filter_map(feature).collect();
     missing.extend(case.foreign.iter().map(|kind| (*kind).to_owned()));
+    let random = observed.distribution;
     let (equal, detail) = if let Some(failure) = observed.failure {
         (false, failure)
     } else if let Some(refusal) = observed.envoy_refuses {
@@ -70,7 +73,7 @@ pub fn judge(case: &Case, observed: Observed) -> Judged {
             None => (missing.is_empty(), String::new()),
         }
     };
-    Judged { name: case.name.clone(), equal, missing, detail }
+    Judged { name: case.name.clone(), equal, random, missing, detail }
 }
 
 fn findings(status: &Value) -> Vec<Finding<'_>> {
