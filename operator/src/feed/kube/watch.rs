@@ -24,12 +24,6 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// A watch that has not failed for this long works, even if nothing has happened in it. More than a connection takes to
 /// fail.
 const SETTLED: Duration = Duration::from_secs(8);
-/// So many events in a row that change nothing are what comes back of statuses that are being written, a few hundred a
-/// second for as long as there are any.
-const ECHOES: usize = 32;
-/// Then events are taken in at such intervals: to be woken for each costs more than to look at it. An edit meanwhile
-/// waits no longer than that, and ends the row.
-const GATHERING: Duration = Duration::from_millis(10);
 /// How long a kind that guards nothing may fail at the start before the gateway goes on without it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -184,11 +178,7 @@ where
         let mut events = pin!(events);
         let mut complete = false;
         let mut listing = true;
-        let mut echoes = 0_usize;
         loop {
-            if echoes >= ECHOES {
-                sleep(GATHERING).await;
-            }
             let first = if self.voice.failing() && !listing {
                 match timeout(SETTLED, events.next()).await {
                     Ok(event) => event,
@@ -230,8 +220,6 @@ where
                     next = events.next().now_or_never().flatten();
                 }
             }
-            let told = !step.changes.is_empty() || !step.reached.is_empty() || listing || failure.is_some();
-            echoes = if told { 0 } else { echoes.saturating_add(count) };
             if !step.changes.is_empty() {
                 self.voice.mailbox.put(step.changes, received);
             }
@@ -252,76 +240,5 @@ where
             }
             sleep(self.voice.failed(&failure, complete)).await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::wire::Custom;
-    use super::*;
-    use api::v3alpha1::Mapping;
-    use futures::channel::mpsc::unbounded;
-    use std::sync::Mutex;
-    use watcher::Event;
-
-    type Item = Wire<Mapping, Custom>;
-
-    fn item(generation: u64, version: u64) -> Item {
-        let text = format!(
-            r#"{{"metadata":{{"name":"a","namespace":"ns","generation":{generation},"resourceVersion":"{version}"}}}}"#
-        );
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// Milliseconds at which something was taken in, and its generation.
-    #[derive(Clone)]
-    struct Seen(tokio::time::Instant, Arc<Mutex<Vec<(u128, i64)>>>);
-
-    impl Follow<Item> for Seen {
-        fn event(&mut self, event: &Event<Item>) {
-            if let Event::Apply(item) = event {
-                self.1.lock().unwrap().push((self.0.elapsed().as_millis(), item.metadata.generation));
-            }
-        }
-
-        fn clear(&mut self) {}
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn echoes_are_gathered_and_an_edit_hardly_waits_for_it() {
-        let seen = Seen(tokio::time::Instant::now(), Arc::default());
-        let (sender, events) = unbounded();
-        let state = State::new(Kind::Mapping, None);
-        let voice = Voice::new::<Mapping>(FeedId(0), Kind::Mapping, Arc::new(Mailbox::default()));
-        let watch = Watch { voice, state, follow: Box::new(seen.clone()) };
-        let running = watch.run(events, async || false);
-        let send = |event| sender.unbounded_send(Ok(event)).unwrap();
-        let scene = async {
-            send(Event::Init);
-            send(Event::InitApply(item(1, 1)));
-            send(Event::InitDone);
-            // An echo each millisecond, and one edit.
-            for millisecond in 1..400 {
-                sleep(Duration::from_millis(1)).await;
-                send(Event::Apply(item(if millisecond < 205 { 1 } else { 2 }, millisecond)));
-            }
-            sleep(Duration::from_millis(20)).await;
-        };
-        tokio::select! {
-            () = running => panic!("the events have not ended"),
-            () = scene => {}
-        }
-        let seen = seen.1.lock().unwrap().clone();
-        assert_eq!(seen.len(), 399);
-        let moments = |from: u128, to: u128| {
-            let mut all: Vec<u128> = seen.iter().map(|(at, _)| *at).filter(|at| (from..to).contains(at)).collect();
-            all.dedup();
-            all.len()
-        };
-        assert_eq!(moments(0, 30), 29, "the first are taken in one by one");
-        assert!((15..=20).contains(&moments(40, 200)), "{seen:?}");
-        let edit = seen.iter().find(|(_, generation)| *generation == 2).unwrap();
-        assert!((205..=215).contains(&edit.0), "{edit:?}");
-        assert_eq!(moments(edit.0 + 1, edit.0 + 20), 19, "after it they are taken in one by one again");
     }
 }
