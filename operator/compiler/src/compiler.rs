@@ -199,7 +199,7 @@ impl Compiler {
         }
         pass!(self, batch, chain_owners, attach::chain_owner);
         for (key, _) in pass!(self, batch, domains, attach::domain) {
-            self.db.bodies.mark(&self.db.graph, &key);
+            index::domain(&mut self.db, &key);
         }
         for (key, old) in pass!(self, batch, guards, attach::guard) {
             index::guard(&mut self.db, &key, old);

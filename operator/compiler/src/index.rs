@@ -2,7 +2,7 @@
 
 use crate::change::WantedName;
 use crate::compiler::Batch;
-use crate::db::{Db, WantedBy, is_listed};
+use crate::db::{ByAge, Db, WantedBy, is_listed};
 use crate::parse::{HostCondition, Parsed};
 use crate::stage::attach::{self, Attached, ChainId, ChainKey, DomainKey};
 use crate::stage::group::GroupRow;
@@ -166,6 +166,17 @@ pub(crate) fn attachments(db: &mut Db, host: &ObjectKey, old: Option<Arc<Attache
         }
     }
     db.classes_of.mark(graph, host);
+}
+
+/// The domain has another owner, or none. What absent rows would depend on may have been forgotten while nobody owned it.
+pub(crate) fn domain(db: &mut Db, key: &DomainKey) {
+    db.bodies.mark(&db.graph, key);
+    let is_guarded = |(_, host): &ByAge| db.attachments.peek(host).is_some_and(|row| row.guarded);
+    if matches!(key.1, ChainKey::Tls(_))
+        && db.domain_claims.peek(key).is_some_and(|claims| claims.iter().any(is_guarded))
+    {
+        db.guards.mark(&db.graph, key);
+    }
 }
 
 pub(crate) fn guard(db: &mut Db, key: &DomainKey, old: Option<Arc<str>>) {

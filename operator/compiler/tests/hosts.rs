@@ -75,6 +75,24 @@ fn a_glob_does_not_answer_for_hosts_that_verify_clients() {
     assert_eq!(closed(&compiler, "default/l/default/glob"), ["*", "other.example", "strict.example"]);
 }
 
+/// A Host that verifies clients and was out of force, since an older one had its server name with other settings, is
+/// guarded from the others as soon as it is in force.
+#[test]
+fn who_verifies_clients_is_guarded_once_the_chain_is_its_own() {
+    let required = json!({ "ca_secret": "ca", "cert_required": true });
+    let values = [
+        listener("l", 8443, "HTTPS", "XFP"),
+        // Domains keep the case of the Host's spelling, server names have none.
+        with_tls("a", "A.example", json!({})),
+        with_tls("strict", "a.example", required),
+    ];
+    let (mut compiler, _) = compile(&values);
+    assert!(!Mirror::of(&compiler).tables.contains_key("default/l/default/strict"));
+    compiler.apply(vec![put(&with_tls("a", "*.example", json!({})))]);
+    let glob = answers(&Mirror::of(&compiler), "default/l/default/a");
+    assert_eq!(glob["a.example"], VirtualHostBody::Closed { status: 421 });
+}
+
 #[test]
 fn upstreams_404_for_unrouted_paths_is_a_switch() {
     let values = [
