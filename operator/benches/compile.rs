@@ -46,7 +46,7 @@ fn main() {
 
 fn heading() {
     println!(
-        "CPU ms (median of 7; from scratch: best of 3), bytes of the changed resources, peak memory of the process\n"
+        "CPU ms (median of 7; from scratch: best of 7), bytes of the changed resources, peak memory of the process\n"
     );
     println!(
         "{:<14} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>9} {:>11} {:>8}",
@@ -119,7 +119,7 @@ fn report(shape: &str, values: Vec<Value>) {
     let mut scratch = f64::MAX;
     let mut full = 0;
     let mut pipeline = Pipeline::new();
-    for _ in 0..3 {
+    for _ in 0..7 {
         pipeline = Pipeline::new();
         let (spent, bytes) = pipeline.apply(puts(&objects));
         (scratch, full) = (scratch.min(spent), bytes);
