@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 const SHARDS: usize = 256;
 
-/// A map in 256 shared pieces: a copy costs 256 counters, a change of a copied map costs one piece. The pipeline changes
-/// it in every batch and publishes a copy each time.
+/// A map in 256 shared pieces: a copy costs one counter, a change of a copied map costs 256 counters and one piece. The
+/// pipeline publishes copies of several in every batch, and most batches change few of them.
 #[derive(Debug)]
 pub struct Sharded<K, V> {
-    shards: Vec<Arc<AHashMap<K, V>>>,
+    shards: Arc<[Arc<AHashMap<K, V>>]>,
     hasher: RandomState,
 }
 
@@ -30,11 +30,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
     /// Puts a value, or takes it away.
     pub fn set(&mut self, key: K, value: Option<V>) {
         let at = self.at(&key);
-        let Some(shard) = self.shards.get_mut(at) else { return };
+        if value.is_none() && self.get(&key).is_none() {
+            return;
+        }
+        let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(at) else { return };
         match value {
             Some(value) => _ = Arc::make_mut(shard).insert(key, value),
-            None if shard.contains_key(&key) => _ = Arc::make_mut(shard).remove(&key),
-            None => {}
+            None => _ = Arc::make_mut(shard).remove(&key),
         }
     }
 

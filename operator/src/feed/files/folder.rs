@@ -58,6 +58,8 @@ pub struct Folder {
     files: BTreeMap<PathBuf, FileState>,
     /// Every definition of an object, by its place; the first place wins.
     claims: HashMap<ObjectKey, BTreeSet<(PathBuf, usize)>>,
+    /// Objects with several definitions.
+    contested: BTreeSet<ObjectKey>,
     /// What was handed on, with its fingerprint and generation.
     sent: HashMap<ObjectKey, (u64, i64)>,
     wanted: BTreeSet<WantedName>,
@@ -107,6 +109,11 @@ impl Folder {
     /// Folders that hold wanted certificate files.
     pub fn wanted_folders(&self) -> BTreeSet<PathBuf> {
         self.contents.keys().filter_map(|path| Path::new(&**path).parent().map(Path::to_path_buf)).collect()
+    }
+
+    /// Whether certificate files are wanted.
+    pub fn wants_files(&self) -> bool {
+        !self.contents.is_empty()
     }
 
     /// Looks at all files and reads those whose size, time or identity changed.
@@ -222,7 +229,7 @@ impl Folder {
     /// Everything that is wrong with the files at present, by path and line.
     pub fn problems(&self) -> Vec<SourceProblem> {
         let mut problems: Vec<SourceProblem> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
-        for (key, places) in self.claims.iter().filter(|(_, places)| places.len() > 1) {
+        for (key, places) in self.contested.iter().filter_map(|key| self.claims.get_key_value(key)) {
             let place = |(path, index): &(PathBuf, usize)| {
                 let line = self.files.get(path).and_then(|file| file.entries.get(*index)).map_or(0, |entry| entry.line);
                 (path.clone(), line)
@@ -403,6 +410,10 @@ impl Folder {
     /// Turns what may have changed into what did.
     fn settle(&mut self, touched: BTreeSet<ObjectKey>, update: &mut Update) {
         for key in touched {
+            match self.claims.get(&key).is_some_and(|places| places.len() > 1) {
+                true => _ = self.contested.insert(key.clone()),
+                false => _ = self.contested.remove(&key),
+            }
             let winner = self.claims.get(&key).and_then(|places| places.first()).and_then(|(path, index)| {
                 let entry = self.files.get(path)?.entries.get(*index)?;
                 Some((entry.object.clone()?, (entry.fingerprint, entry.generation)))

@@ -1,7 +1,7 @@
 //! File events into changes, within milliseconds of the last byte.
 
 use super::folder::{Folder, Update};
-use crate::feed::{Feed, FeedId};
+use crate::feed::{Feed, FeedId, SourceProblem};
 use crate::mailbox::Mailbox;
 use anyhow::Context;
 use compiler::WantedChanges;
@@ -61,7 +61,7 @@ impl FileFeed {
         let started = Instant::now();
         let update = folder.rescan();
         let roots = Roots::new(folder.roots())?;
-        let mut feed = Watching { id, folder, mailbox, watcher, roots, watched: BTreeSet::new() };
+        let mut feed = Watching { id, folder, mailbox, watcher, roots, watched: BTreeSet::new(), told: Vec::new() };
         let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
             feed.post(update, started);
             feed.mailbox.listed(feed.id);
@@ -102,6 +102,8 @@ struct Watching {
     roots: Roots,
     /// Folders watched for the sake of certificate files.
     watched: BTreeSet<PathBuf>,
+    /// The problems that were posted last.
+    told: Vec<SourceProblem>,
 }
 
 /// Roots as events name them (absolute) and as the user does.
@@ -119,6 +121,17 @@ impl Roots {
             Some(if rest.as_os_str().is_empty() { given.clone() } else { given.join(rest) })
         })
     }
+}
+
+/// Whether a path below a root is hidden, so that it is not read: what an editor has beside the file until it renames it,
+/// or what a version control keeps. Names that begin with two dots are how a mounted ConfigMap changes.
+fn is_private(path: &Path, roots: &Roots) -> bool {
+    let rest = roots.0.iter().find_map(|(_, given)| path.strip_prefix(given).ok()).unwrap_or(path);
+    let hidden = |name: &std::ffi::OsStr| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b".") && !name.starts_with(b"..")
+    };
+    rest.iter().any(hidden)
 }
 
 /// What the events of a moment ask for.
@@ -164,7 +177,8 @@ impl Watching {
                 dirty.everything = true;
                 round = received + ROUND;
             }
-            if std::mem::take(&mut dirty.neighbours) || dirty.everything || !dirty.ready.is_empty() {
+            let neighbours = std::mem::take(&mut dirty.neighbours) && self.folder.wants_files();
+            if neighbours || dirty.everything || !dirty.ready.is_empty() {
                 let ready = std::mem::take(&mut dirty.ready);
                 let mut update = self.folder.reload(&ready);
                 if std::mem::take(&mut dirty.everything) {
@@ -184,8 +198,15 @@ impl Watching {
         for note in update.notes {
             self.mailbox.note(note);
         }
-        self.mailbox.problems(self.id, self.folder.problems());
-        self.mailbox.put(update.changes, received);
+        let problems = self.folder.problems();
+        if problems != self.told {
+            self.mailbox.problems(self.id, problems.clone());
+            self.told = problems;
+        }
+        // The pipeline goes through a whole round for whatever is posted.
+        if !update.changes.is_empty() {
+            self.mailbox.put(update.changes, received);
+        }
     }
 
     fn follow_wanted(&mut self) {
@@ -210,6 +231,10 @@ impl Dirty {
                 self.neighbours |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
                 continue;
             };
+            if is_private(path, roots) {
+                self.neighbours |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+                continue;
+            }
             match event.kind {
                 EventKind::Access(AccessKind::Close(AccessMode::Write))
                 | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
@@ -359,6 +384,24 @@ mod tests {
         write(at.path("other.yaml"), mapping("/x").replace("name: m", "name: other")).unwrap();
         write(at.path("m.yaml"), mapping("/second")).unwrap();
         assert_eq!(at.next(), ["put m"]);
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_looked_at() {
+        let roots = Roots(vec![("/home/.me/manifests".into(), "../.me/manifests".into())]);
+        let hidden = |path: &str| is_private(&roots.name(Path::new(path)).unwrap(), &roots);
+        assert!(hidden("/home/.me/manifests/.m.yaml.swp") && hidden("/home/.me/manifests/.git/objects/12"));
+        assert!(!hidden("/home/.me/manifests/m.yaml") && !hidden("/home/.me/manifests/..data"));
+        let at = |kind: EventKind, name: &str| {
+            let path = Path::new("/home/.me/manifests").join(name);
+            let mut dirty = Dirty::default();
+            dirty.note(&notify::Event::new(kind).add_path(path), Instant::now(), &roots);
+            (dirty.everything, dirty.ready.len() + dirty.later.len(), dirty.neighbours)
+        };
+        let moved = EventKind::Modify(ModifyKind::Name(RenameMode::From));
+        assert_eq!(at(moved, ".m.yaml.tmp"), (false, 0, true));
+        assert_eq!(at(moved, "m.yaml"), (false, 1, false));
+        assert_eq!(at(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "..data"), (true, 1, false));
     }
 
     #[test]
