@@ -18,7 +18,7 @@ mod subscriber;
 mod wire;
 
 pub use event::{ClientId, ClientStatus, Event, NodeInfo, Refusal, TypeStatus};
-pub use resource::{Companions, Delta, Payload, Resource, ResourceType, Version};
+pub use resource::{Companions, Delta, Part, Payload, Resource, ResourceType, Version};
 pub use server::{Ads, EventSink, Options, ServeError, TlsIdentity, TlsServer, UnixServer};
 pub use store::{State, Store, View};
 pub use subscriber::{Limits, Subscriber, TooManyNames};

@@ -144,17 +144,42 @@ impl fmt::Display for Version {
 }
 
 /// An encoded message as a rope: a table of 10,000 routes is spliced from some 1000 cached buckets without copying, and
-/// a clone shares them all.
+/// a clone shares them all. Ropes hold ropes, so that 300 tables with the same routes share one list of their pieces.
 #[derive(Clone)]
 pub struct Payload {
-    parts: Arc<[Bytes]>,
+    parts: Arc<[Part]>,
     len: usize,
+}
+
+/// A piece of a [`Payload`].
+#[derive(Clone)]
+pub enum Part {
+    /// Content.
+    Bytes(Bytes),
+    /// Pieces in common with other payloads.
+    Shared(Payload),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::Shared(payload) => payload.len,
+        }
+    }
+}
+
+impl From<Bytes> for Part {
+    fn from(bytes: Bytes) -> Self {
+        Part::Bytes(bytes)
+    }
 }
 
 impl Payload {
     /// A payload that is the concatenation of `parts`.
-    pub fn from_parts(parts: Vec<Bytes>) -> Self {
-        Payload { len: parts.iter().map(Bytes::len).sum(), parts: parts.into() }
+    pub fn from_parts<P: Into<Part>>(parts: impl IntoIterator<Item = P>) -> Self {
+        let parts: Arc<[Part]> = parts.into_iter().map(Into::into).collect();
+        Payload { len: parts.iter().map(Part::len).sum(), parts }
     }
 
     /// Length in bytes of the whole message.
@@ -167,9 +192,11 @@ impl Payload {
         self.len == 0
     }
 
-    /// The pieces, in order.
-    pub fn parts(&self) -> &[Bytes] {
-        &self.parts
+    /// The pieces with the content, in order.
+    pub fn pieces(&self) -> Vec<&Bytes> {
+        let mut pieces = Vec::new();
+        self.visit(&mut |bytes| pieces.push(bytes));
+        pieces
     }
 
     /// The whole message in one piece; copies.
@@ -181,13 +208,29 @@ impl Payload {
 
     /// Appends the message to `buf`: the only copy on the way to the socket.
     pub(crate) fn put_into(&self, buf: &mut impl BufMut) {
-        self.parts.iter().for_each(|part| buf.put_slice(part));
+        self.visit(&mut |bytes| buf.put_slice(bytes));
+    }
+
+    fn visit<'a>(&'a self, to: &mut dyn FnMut(&'a Bytes)) {
+        for part in self.parts.iter() {
+            match part {
+                Part::Bytes(bytes) => to(bytes),
+                Part::Shared(payload) => payload.visit(to),
+            }
+        }
     }
 }
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        Payload::from_parts(vec![bytes.into()])
+        Payload::from_parts([Bytes::from(bytes)])
+    }
+}
+
+/// As with the whole, no content.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({} bytes)", self.len())
     }
 }
 
@@ -254,6 +297,13 @@ mod tests {
     fn a_rope_is_its_concatenation_and_shows_no_content() {
         let rope = Payload::from_parts(vec![Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"c")]);
         assert_eq!((rope.len(), rope.to_vec()), (3, b"abc".to_vec()));
+        let outer = Payload::from_parts([
+            Part::Shared(rope.clone()),
+            Bytes::from_static(b"d").into(),
+            Part::Shared(rope.clone()),
+        ]);
+        assert_eq!((outer.len(), outer.to_vec()), (7, b"abcdabc".to_vec()));
+        assert_eq!(outer.pieces().len(), 7);
         assert_eq!(format!("{rope:?}"), "Payload(3 bytes)");
     }
 }

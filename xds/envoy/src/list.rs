@@ -155,7 +155,7 @@ impl RenderedList {
 
     /// The fields of a `VirtualHost` that answer with this list.
     pub fn in_host(&self) -> &Rope {
-        self.in_host.get_or_init(|| self.answer().into_host_fields())
+        self.in_host.get_or_init(|| self.answer().into_host_fields().shared())
     }
 
     /// What decides below this list.
@@ -171,7 +171,7 @@ impl RenderedList {
         };
         match flat {
             Some(routes) => Answer::Routes(routes),
-            None => Answer::Matcher(self.tree()),
+            None => Answer::Matcher(self.tree().shared()),
         }
     }
 

@@ -81,7 +81,7 @@ impl RenderedListener {
         let mut rope = Rope::from(head(&self.row));
         self.chains.iter().for_each(|chain| rope.push(chain.field.clone()));
         rope.push(tail(&self.row));
-        Payload::from_parts(rope.into_parts())
+        rope.into_payload()
     }
 }
 

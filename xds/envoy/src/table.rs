@@ -110,7 +110,7 @@ impl RenderedTable {
         };
         let mut rope = Rope::from(head.encode_to_vec());
         self.hosts.iter().for_each(|host| rope.append(&host.rope));
-        Payload::from_parts(rope.into_parts())
+        rope.into_payload()
     }
 
     /// The route groups it is made of.

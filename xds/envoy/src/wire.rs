@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use xds::{Part, Payload};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The wire type of strings, bytes and nested messages.
@@ -111,7 +112,7 @@ pub(crate) fn retag(run: &[u8], from: u8, to: u8) -> Vec<u8> {
 /// Encoded content in pieces that are shared and never copied.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rope {
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     len: usize,
 }
 
@@ -126,7 +127,7 @@ impl Rope {
         let part = part.into();
         if !part.is_empty() {
             self.len += part.len();
-            self.parts.push(part);
+            self.parts.push(part.into());
         }
     }
 
@@ -136,9 +137,15 @@ impl Rope {
         self.parts.extend_from_slice(&other.parts);
     }
 
-    /// The pieces.
-    pub fn into_parts(self) -> Vec<Bytes> {
-        self.parts
+    /// The same content as one piece, for what many others append: they share the list of its pieces, too.
+    pub fn shared(self) -> Rope {
+        let len = self.len;
+        Rope { parts: vec![Part::Shared(self.into_payload())], len }
+    }
+
+    /// What is stored and sent.
+    pub fn into_payload(self) -> Payload {
+        Payload::from_parts(self.parts)
     }
 }
 

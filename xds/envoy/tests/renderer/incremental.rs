@@ -239,7 +239,7 @@ fn an_edit_of_one_route_shares_the_bytes_of_all_other_buckets() {
     assert_eq!(second.upserts.len(), 1);
     let large = |delta: &Delta| -> Vec<_> {
         let table = delta.upserts.iter().find(|resource| resource.kind == ResourceType::Route).unwrap();
-        table.payload.parts().iter().map(|part| (part.as_ptr(), part.to_vec())).collect()
+        table.payload.pieces().into_iter().map(|part| (part.as_ptr(), part.to_vec())).collect()
     };
     let (before, after) = (large(&first), large(&second));
     let shared = after.iter().filter(|part| before.contains(part)).count();
