@@ -9,6 +9,7 @@
 //! delta     a client of the configuration stream
 //! load      clients: HTTP/1.1, HTTP/2, WebSockets
 //! walk      the edits
+//! witness   whether they are live
 //! scale     gateways with many Mappings: switches under load, and how soon a change is live
 //! ```
 
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod load;
 pub mod scale;
 pub mod walk;
+mod witness;
 pub mod world;
 
 use anyhow::Result;

@@ -1,12 +1,13 @@
 //! The random walk: one edit after the other, often before the last one is live.
 
 use super::backend::Instance;
-use super::client::{Dialer, Http1, LIMIT, request};
+use super::client::{Dialer, LIMIT};
 use super::gateway::{DRAIN, Gateway};
 use super::ledger::{Answer, Entry, Ledger, Probe};
 use super::load::fingerprint;
+use super::witness::{Witness, is_programmed};
 use super::world::{By, Member, Random, Service, World, custom, file, secret, tls_host};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ const CERTIFICATES: usize = 8;
 const SERVICES: usize = 24;
 /// Time after which an instance that nobody routes to may end.
 const OLD_AGE: Duration = Duration::from_secs(1);
+/// How long a route to a name may be held back, and a little more: decision 40 of the gateway.
+const HELD: Duration = Duration::from_millis(1_200);
 /// Further TLS Hosts that come and go.
 const GUESTS: usize = 3;
 
@@ -51,6 +54,8 @@ pub struct Walk<'a> {
     stuck: bool,
     /// Slices that are held back, and until when.
     held: Vec<(Instant, usize, Vec<Arc<Instance>>)>,
+    /// Routes to a name that Envoy resolves were edited, and may be held back.
+    resolves: bool,
     last: usize,
     settled: usize,
     /// Seconds from the last edit to its being live.
@@ -128,12 +133,13 @@ impl<'a> Walk<'a> {
             certificates,
             witnesses: [Entry::Any, Entry::First, Entry::Second]
                 .into_iter()
-                .flat_map(|entry| (0..WITNESSES).map(move |_| Witness { entry, connection: None }))
+                .flat_map(|entry| (0..WITNESSES).map(move |_| Witness::new(entry)))
                 .collect(),
             guests: [false; GUESTS],
             leaving: Vec::new(),
             stuck: false,
             held: Vec::new(),
+            resolves: false,
             last,
             settled: last,
             times: Vec::new(),
@@ -177,7 +183,8 @@ impl<'a> Walk<'a> {
             98 | 99 if self.variants.kill => self.disturb_control_plane().await?,
             _ => self.reorder()?,
         }
-        Ok(())
+        // A switch to a name is told by its condition only, and until then the old target has to stay as it is.
+        if self.resolves { self.settle().await } else { Ok(()) }
     }
 
     /// Notes what is right from now on and then writes the file.
@@ -189,6 +196,7 @@ impl<'a> Walk<'a> {
     }
 
     fn put_slot(&mut self, what: String, slot: usize) -> Result<()> {
+        self.resolves |= self.world.resolves(slot);
         let text = self.world.slot(slot);
         self.put(format!("slot {slot}: {what}"), &slot_file(slot), &text)
     }
@@ -536,6 +544,7 @@ impl<'a> Walk<'a> {
         if fate == 6 {
             self.ledger.disturb(None, DRAIN + LIMIT);
         }
+        self.resolves |= (0..self.world.slots.len()).any(|slot| self.world.resolves(slot));
         let text = self.world.module();
         self.put(format!("Module {}: {}", what.0, what.1), "module.yaml", &text)
     }
@@ -599,41 +608,24 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         self.times.push(begun.elapsed().as_secs_f64());
+        if std::mem::take(&mut self.resolves) {
+            self.until_programmed().await;
+        }
         self.ledger.settle(number);
         self.settled = number;
         Ok(())
     }
-}
 
-/// A connection on which edits have to be seen.
-struct Witness {
-    entry: Entry,
-    connection: Option<Http1>,
-}
-
-impl Witness {
-    /// Asks until the marker has that number.
-    async fn wait(&mut self, dialer: &Dialer, number: usize) -> bool {
+    /// Waits until all Mappings of the slots are programmed, as long as a route to a name may be held back.
+    async fn until_programmed(&self) {
         let begun = Instant::now();
-        while begun.elapsed() < LIMIT {
-            match self.seen(dialer).await {
-                Ok(Some(seen)) if seen >= number => return true,
-                Ok(_) => {}
-                Err(_) => self.connection = None,
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        while begun.elapsed() < HELD && !self.is_programmed().unwrap_or(false) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        false
     }
 
-    /// The number that the marker has there.
-    async fn seen(&mut self, dialer: &Dialer) -> Result<Option<usize>> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(dialer.http1(self.entry).await?.0),
-        };
-        let reply = connection.send(request(self.entry, false, "/marker/", 0)?).await?;
-        let location = reply.head.headers.get("location").and_then(|value| value.to_str().ok()).context("no marker")?;
-        Ok(location.split_once("://e").and_then(|(_, rest)| rest.split_once('.')?.0.parse().ok()))
+    fn is_programmed(&self) -> Option<bool> {
+        let status = serde_json::from_str(&self.gateway.page("/api/v1/status")?).ok()?;
+        is_programmed(&status, "slot-")
     }
 }

@@ -168,6 +168,12 @@ impl World {
         file(&objects)
     }
 
+    /// Whether a slot leads to a name that Envoy resolves.
+    pub fn resolves(&self, slot: usize) -> bool {
+        let mut members = self.slots.get(slot).into_iter().flat_map(|slot| &slot.members);
+        members.any(|member| self.services.get(member.service).is_some_and(|service| service.by == By::Name))
+    }
+
     /// The Mappings of a slot; without any the file is empty.
     pub fn slot(&self, index: usize) -> String {
         let Some(slot) = self.slots.get(index) else { return String::new() };
