@@ -27,12 +27,24 @@ mod syntax;
 
 use super::limits;
 use super::text::quote;
+use ahash::AHashMap;
+use std::cell::RefCell;
 
 /// The program size Envoy is told to allow when the Module says nothing, upstream's `regex_max_size`.
 pub const DEFAULT_MAX_PROGRAM_SIZE: u32 = 200;
 
 /// The largest program size that a Module can allow; Envoy is told to take no more.
 pub const LARGEST_PROGRAM_SIZE: u32 = 10_000;
+
+/// How many expressions are remembered, and how long ones.
+const KNOWN_MOST: usize = 1024;
+const KNOWN_BYTES: usize = 256;
+
+thread_local! {
+    /// Good expressions and what they come to: thousands of Mappings have the same few, in `regex_headers` above all. What
+    /// an expression comes to depends on its text alone, so that forgetting and remembering change nothing but the time.
+    static KNOWN: RefCell<AHashMap<Box<str>, Expression>> = RefCell::default();
+}
 
 /// An expression that Envoy will take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +62,26 @@ pub fn judge(text: &str, max_program_size: u32) -> Result<Expression, String> {
     if text.len() > limits::REGEX {
         return Err(format!("regular expression {} is longer than {} bytes", quote(text), limits::REGEX));
     }
+    if let Some(known) =
+        KNOWN.with_borrow(|known| known.get(text).copied()).filter(|known| known.size <= max_program_size)
+    {
+        return Ok(known);
+    }
     let (node, groups) = syntax::parse(text)
         .map_err(|reason| format!("regular expression {} is not valid RE2: {reason}", quote(text)))?;
     match program::size(&node, max_program_size).and_then(|size| u32::try_from(size).ok()) {
-        Some(size) => Ok(Expression { size, groups }),
+        Some(size) => {
+            let expression = Expression { size, groups };
+            KNOWN.with_borrow_mut(|known| {
+                if known.len() >= KNOWN_MOST {
+                    known.clear();
+                }
+                if text.len() <= KNOWN_BYTES {
+                    known.insert(text.into(), expression);
+                }
+            });
+            Ok(expression)
+        }
         None => Err(format!(
             "regular expression {} compiles to more than {max_program_size} instructions (regex_max_size)",
             quote(text)

@@ -16,11 +16,11 @@ pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> V
         report.refuse(field, ProblemKind::TooLarge, detail);
     }
     for (index, breaker) in list.iter().take(limits::ITEMS).enumerate() {
-        let at = |name: &str| format!("{field}[{index}].{name}");
+        let mut count = |name: &str, value| report.count(format_args!("{field}[{index}].{name}"), value);
         let high_priority = breaker.priority == Some(CircuitBreakerPriority::High);
         if found.iter().any(|other| other.high_priority == high_priority) {
             report.degrade(
-                &at("priority"),
+                &format!("{field}[{index}].priority"),
                 ProblemKind::ConflictingFields,
                 "there is already a circuit breaker for this priority; that one counts",
             );
@@ -29,10 +29,10 @@ pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> V
         found.push(CircuitBreaker {
             high_priority,
             priority_is_written: breaker.priority.is_some(),
-            max_connections: report.count(&at("max_connections"), breaker.max_connections),
-            max_pending_requests: report.count(&at("max_pending_requests"), breaker.max_pending_requests),
-            max_requests: report.count(&at("max_requests"), breaker.max_requests),
-            max_retries: report.count(&at("max_retries"), breaker.max_retries),
+            max_connections: count("max_connections", breaker.max_connections),
+            max_pending_requests: count("max_pending_requests", breaker.max_pending_requests),
+            max_requests: count("max_requests", breaker.max_requests),
+            max_retries: count("max_retries", breaker.max_retries),
         });
     }
     found
@@ -41,9 +41,9 @@ pub fn circuit_breakers(field: &str, list: &[Breaker], report: &mut Report) -> V
 /// TCP keepalive.
 pub fn keepalive(field: &str, spec: &KeepaliveSpec, report: &mut Report) -> Keepalive {
     Keepalive {
-        probes: report.count(&format!("{field}.probes"), spec.probes),
-        idle_time_s: report.count(&format!("{field}.idle_time"), spec.idle_time),
-        interval_s: report.count(&format!("{field}.interval"), spec.interval),
+        probes: report.count(format_args!("{field}.probes"), spec.probes),
+        idle_time_s: report.count(format_args!("{field}.idle_time"), spec.idle_time),
+        interval_s: report.count(format_args!("{field}.interval"), spec.interval),
     }
 }
 

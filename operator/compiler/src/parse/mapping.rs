@@ -154,14 +154,14 @@ fn conditions(
             continue;
         }
         for (name, value) in map {
-            let at = format!("{field}.{name}");
             if let Err(reason) = judge_name(name) {
-                report.refuse(&at, ProblemKind::InvalidValue, reason);
+                report.refuse(&format!("{field}.{name}"), ProblemKind::InvalidValue, reason);
                 continue;
             }
-            let Some(text) = report.text_or_empty(&at, Some(value), limits::HEADER_VALUE) else { continue };
+            let text = report.text_or_empty(format_args!("{field}.{name}"), Some(value), limits::HEADER_VALUE);
+            let Some(text) = text else { continue };
             let value = if is_regex {
-                if report.expression(&at, &text).is_none() {
+                if report.expression(format_args!("{field}.{name}"), &text).is_none() {
                     continue;
                 }
                 TextMatch::Regex(text)
@@ -264,11 +264,11 @@ fn redirect(spec: &MappingSpec, report: &mut Report) -> Option<ParsedRedirect> {
 fn regex_rewrite(field: &str, map: &RegexMap, report: &mut Report) -> Option<RegexRewrite> {
     let pattern = map.pattern.clone().unwrap_or_default();
     let substitution = report.text_or_empty(
-        &format!("{field}.substitution"),
+        format_args!("{field}.substitution"),
         Some(map.substitution.as_ref().unwrap_or(&String::new())),
         limits::PATH,
     )?;
-    let expression = report.expression(&format!("{field}.pattern"), &pattern)?;
+    let expression = report.expression(format_args!("{field}.pattern"), &pattern)?;
     if let Some(remark) = expression.remark(&substitution) {
         report.note(&format!("{field}.substitution"), ProblemKind::InvalidValue, remark);
     }

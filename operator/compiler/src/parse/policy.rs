@@ -59,7 +59,7 @@ pub fn retry(field: &str, policy: &RetrySpec, report: &mut Report) -> Option<Arc
             "without `retry_on` nothing is retried",
         );
     }
-    let num_retries = report.count(&format!("{field}.num_retries"), policy.num_retries);
+    let num_retries = report.count(format_args!("{field}.num_retries"), policy.num_retries);
     let per_try_timeout_ms = policy.per_try_timeout.as_deref().and_then(|text| match duration::parse(text) {
         Ok(ms) => Some(ms),
         Err(reason) => {
@@ -152,7 +152,7 @@ fn health_checks(checks: &[HealthCheckSpec], limits: &Limits, report: &mut Repor
         let probe = match &check.health_check {
             HealthCheckProbe::Http(http) => http_probe(&at("health_check.http"), http, limits, report),
             HealthCheckProbe::Grpc(grpc) => report
-                .text_or_empty(&at("health_check.grpc.upstream_name"), Some(&grpc.upstream_name), limits::NAME)
+                .text_or_empty(at("health_check.grpc.upstream_name"), Some(&grpc.upstream_name), limits::NAME)
                 .map(|service| HealthProbe::Grpc {
                     service,
                     authority: report.label(

@@ -3,6 +3,7 @@
 use crate::check::regex::{self, Expression};
 use crate::check::{header, limits, text::quote};
 use ir::{Effect, HeaderValue, ObjectKey, Problem, ProblemKind};
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// Findings so far.
@@ -71,13 +72,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A count that fits 32 bits; any other is left out.
-    pub fn count(&mut self, field: &str, value: Option<i64>) -> Option<u32> {
+    /// A count that fits 32 bits; any other is left out. The name of the field is written only when something is wrong.
+    pub fn count(&mut self, field: impl Display, value: Option<i64>) -> Option<u32> {
         let value = value?;
         match u32::try_from(value) {
             Ok(count) => Some(count),
             Err(_) => {
-                self.degrade(field, ProblemKind::InvalidValue, format!("{value} is not between 0 and {}", u32::MAX));
+                let detail = format!("{value} is not between 0 and {}", u32::MAX);
+                self.degrade(&field.to_string(), ProblemKind::InvalidValue, detail);
                 None
             }
         }
@@ -101,11 +103,11 @@ impl<'a> Report<'a> {
     }
 
     /// The same where an empty text has a meaning.
-    pub fn text_or_empty(&mut self, field: &str, value: Option<&String>, most: usize) -> Option<Arc<str>> {
+    pub fn text_or_empty(&mut self, field: impl Display, value: Option<&String>, most: usize) -> Option<Arc<str>> {
         let value = value?;
         if value.len() > most {
             self.refuse(
-                field,
+                &field.to_string(),
                 ProblemKind::TooLarge,
                 format!("the text is {} bytes long, at most {most} are accepted", value.len()),
             );
@@ -113,21 +115,21 @@ impl<'a> Report<'a> {
         }
         if let Some(character) = crate::check::text::control_character(value) {
             let detail = format!("{} contains the control character {}", quote(value), quote(&character.to_string()));
-            self.refuse(field, ProblemKind::InvalidValue, detail);
+            self.refuse(&field.to_string(), ProblemKind::InvalidValue, detail);
             return None;
         }
         Some(value.as_str().into())
     }
 
     /// A regular expression that Envoy could be told to take; a bad one refuses the object.
-    pub fn expression(&mut self, field: &str, text: &str) -> Option<Expression> {
+    pub fn expression(&mut self, field: impl Display, text: &str) -> Option<Expression> {
         match regex::judge(text, regex::LARGEST_PROGRAM_SIZE) {
             Ok(expression) => {
                 self.program_size = self.program_size.max(expression.size);
                 Some(expression)
             }
             Err(reason) => {
-                self.refuse(field, ProblemKind::InvalidRegex, reason);
+                self.refuse(&field.to_string(), ProblemKind::InvalidRegex, reason);
                 None
             }
         }

@@ -110,6 +110,18 @@ fn the_limit_is_kept_as_envoy_keeps_it() {
 }
 
 #[test]
+fn what_is_remembered_changes_nothing() {
+    for round in 0..3 {
+        assert_eq!(judge("a{500}", 2000).map(|known| known.size), Ok(504), "{round}");
+        assert!(judge("a{500}", 200).is_err(), "a limit that another caller did not have: {round}");
+        assert!(judge("a{500", 2000).is_ok() && judge("(a{500}", 2000).is_err(), "{round}");
+        // More than are remembered.
+        (0..2 * KNOWN_MOST)
+            .for_each(|number| assert_eq!(judge(&format!("{number:04}"), 200).map(|one| one.size), Ok(8)));
+    }
+}
+
+#[test]
 fn what_re2_knows_is_taken() {
     let good = [
         r"/api/v[0-9]+/.*",
