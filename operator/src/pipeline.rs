@@ -185,9 +185,10 @@ impl Pipeline {
             self.backlog.extend(batch.changes);
         }
         self.release();
-        self.doubt();
         self.agree();
         self.publish_snapshot();
+        // After what everybody reads: it takes as long as a start.
+        self.doubt();
     }
 
     /// Says how far this replica is, finds out how far the others are, and takes over what their Envoys refused.

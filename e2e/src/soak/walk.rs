@@ -5,8 +5,8 @@ use super::client::{Dialer, LIMIT};
 use super::gateway::{DRAIN, Gateway};
 use super::ledger::{Answer, Entry, Ledger, Probe};
 use super::load::fingerprint;
-use super::witness::{Witness, is_programmed};
-use super::world::{By, Member, Random, Service, World, custom, file, secret, tls_host};
+use super::witness::{Witness, generation, is_programmed};
+use super::world::{By, Member, Random, Service, World, custom, file, secret, set, tls_host};
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -92,7 +92,11 @@ pub fn certificates() -> Result<Vec<(String, String, String)>> {
 fn marker(number: usize) -> String {
     let spec = json!({ "hostname": "*", "prefix": "/marker/", "host_redirect": true,
                        "service": format!("e{number}.example") });
-    file(&[custom("Mapping", "marker", spec)])
+    let mut mapping = custom("Mapping", "marker", spec);
+    if let Some(metadata) = mapping.get_mut("metadata") {
+        set(metadata, "generation", number.into());
+    }
+    file(&[mapping])
 }
 
 fn service_file(index: usize) -> String {
@@ -609,7 +613,7 @@ impl<'a> Walk<'a> {
         }
         self.times.push(begun.elapsed().as_secs_f64());
         if std::mem::take(&mut self.resolves) {
-            self.until_programmed().await;
+            self.until_programmed(number).await;
         }
         self.ledger.settle(number);
         self.settled = number;
@@ -617,15 +621,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Waits until all Mappings of the slots are programmed, as long as a route to a name may be held back.
-    async fn until_programmed(&self) {
+    async fn until_programmed(&self, number: usize) {
         let begun = Instant::now();
-        while begun.elapsed() < HELD && !self.is_programmed().unwrap_or(false) {
+        while begun.elapsed() < HELD && !self.is_programmed(number).unwrap_or(false) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    fn is_programmed(&self) -> Option<bool> {
+    fn is_programmed(&self, number: usize) -> Option<bool> {
         let status = serde_json::from_str(&self.gateway.page("/api/v1/status")?).ok()?;
-        is_programmed(&status, "slot-")
+        // Envoy may have the marker a little before the page tells of it.
+        Some(generation(&status, "marker")? >= number && is_programmed(&status, "slot-")?)
     }
 }

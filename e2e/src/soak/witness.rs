@@ -57,6 +57,13 @@ pub(super) fn is_programmed(status: &Value, prefix: &str) -> Option<bool> {
     Some(named.all(|object| !text(object, "name").is_some_and(|name| name.starts_with(prefix)) || programmed(object)))
 }
 
+/// The generation of an object that its conditions are about.
+pub(super) fn generation(status: &Value, name: &str) -> Option<usize> {
+    let mut objects = status.get("objects")?.as_array()?.iter();
+    let object = objects.find(|object| object.get("name").and_then(Value::as_str) == Some(name))?;
+    usize::try_from(object.pointer("/conditions/0/observedGeneration")?.as_u64()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +81,8 @@ mod tests {
         assert_eq!(told(&[object("slot-1-0", "True"), object("slot-2-0", "Unknown")]), Some(false));
         assert_eq!(told(&[json!({ "name": "slot-1-0", "conditions": [] })]), Some(false));
         assert_eq!(is_programmed(&json!({}), "slot-"), None);
+        let marker = json!({ "name": "marker", "conditions": [{ "type": "Accepted", "observedGeneration": 7 }] });
+        assert_eq!(generation(&page(&[object("slot-1-0", "True"), marker]), "marker"), Some(7));
+        assert_eq!(generation(&page(&[]), "marker"), None);
     }
 }
