@@ -72,14 +72,14 @@ pub fn judge(text: &str, max_program_size: u32) -> Result<Expression, String> {
     match program::size(&node, max_program_size).and_then(|size| u32::try_from(size).ok()) {
         Some(size) => {
             let expression = Expression { size, groups };
-            KNOWN.with_borrow_mut(|known| {
-                if known.len() >= KNOWN_MOST {
-                    known.clear();
-                }
-                if text.len() <= KNOWN_BYTES {
+            if text.len() <= KNOWN_BYTES {
+                KNOWN.with_borrow_mut(|known| {
+                    if known.len() >= KNOWN_MOST {
+                        known.clear();
+                    }
                     known.insert(text.into(), expression);
-                }
-            });
+                });
+            }
             Ok(expression)
         }
         None => Err(format!(

@@ -123,15 +123,15 @@ impl Roots {
     }
 }
 
-/// Whether a path below a root is hidden, so that it is not read: what an editor has beside the file until it renames it,
-/// or what a version control keeps. Names that begin with two dots are how a mounted ConfigMap changes.
+/// Whether a path is hidden below every root it is in, so that it is not read: what an editor has beside the file until it
+/// renames it, or what a version control keeps. Names that begin with two dots are how a mounted ConfigMap changes.
 fn is_private(path: &Path, roots: &Roots) -> bool {
-    let rest = roots.0.iter().find_map(|(_, given)| path.strip_prefix(given).ok()).unwrap_or(path);
+    let mut below = roots.0.iter().filter_map(|(_, given)| path.strip_prefix(given).ok());
     let hidden = |name: &std::ffi::OsStr| {
         let name = name.as_encoded_bytes();
         name.starts_with(b".") && !name.starts_with(b"..")
     };
-    rest.iter().any(hidden)
+    below.all(|rest| rest.iter().any(hidden))
 }
 
 /// What the events of a moment ask for.
@@ -392,6 +392,8 @@ mod tests {
         let hidden = |path: &str| is_private(&roots.name(Path::new(path)).unwrap(), &roots);
         assert!(hidden("/home/.me/manifests/.m.yaml.swp") && hidden("/home/.me/manifests/.git/objects/12"));
         assert!(!hidden("/home/.me/manifests/m.yaml") && !hidden("/home/.me/manifests/..data"));
+        let both = Roots(vec![("/m".into(), "/m".into()), ("/m/.in".into(), "/m/.in".into())]);
+        assert!(!is_private(Path::new("/m/.in/a.yaml"), &both) && is_private(Path::new("/m/.out/a.yaml"), &both));
         let at = |kind: EventKind, name: &str| {
             let path = Path::new("/home/.me/manifests").join(name);
             let mut dirty = Dirty::default();
