@@ -35,7 +35,7 @@ mod components;
 mod credentials;
 pub mod keeper;
 mod namespace;
-mod network;
+pub mod network;
 mod node;
 pub mod state;
 

@@ -1,6 +1,8 @@
 //! A cold start with many Mappings in a real cluster, measured; and what changes cost, from files.
 
+mod endpoints;
 pub mod files;
+mod histogram;
 
 use crate::process::{Guard, descendants};
 use anyhow::{Context, Result, bail};
@@ -28,6 +30,8 @@ const NAMESPACE: &str = "default";
 const CREATING: usize = 16;
 /// The same while the bare client writes statuses; more gains nothing, as the API server is what limits.
 const WRITING: usize = 8;
+/// The gateway's own histogram of what it heard of until Envoy had accepted it.
+const TIME_TO_LIVE: &str = "nuncio_time_to_live_seconds";
 /// For anything; a cold machine under load is slow, but not this slow.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -94,6 +98,7 @@ async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) ->
     let (writing, written) = tokio::try_join!(edits(&client, &http, size.edits, "busy"), all_written)?;
     let after = used(control)?;
     let idle = edits(&client, &http, size.edits, "idle").await?;
+    let endpoints = endpoints::moves(&client, &http, control).await?;
     gateway.signal(Signal::SIGTERM)?;
     gateway.wait(Duration::from_secs(60))?;
     let bare = bare_patches(&client, size.mappings).await?;
@@ -112,6 +117,7 @@ async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) ->
     row("its memory with all statuses (peak)", format!("{} ({}) MiB", after.resident, after.peak));
     row(&format!("median time to live of {} edits meanwhile", size.edits), format!("{:.0} ms", median(writing)));
     row(&format!("median time to live of {} edits when idle", size.edits), format!("{:.0} ms", median(idle)));
+    endpoints.rows(&mut row);
     Ok(table)
 }
 

@@ -51,7 +51,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     let board = Arc::new(Board::default());
     let metrics = Arc::new(Metrics::default());
     let events = mailbox.clone();
-    let ads = Ads::new(store.clone(), move |event| events.event(event), xds::Options::default());
+    let ads = Ads::new(store.clone(), move |said| events.events(said), xds::Options::default());
 
     let stop = CancellationToken::new();
     let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(4);
@@ -165,13 +165,7 @@ async fn listen(
         }
         _ => args.runtime.join(ADS_SOCKET),
     };
-    let server = ads.bind_unix(&unix).context("--ads")?;
-    let (until, report) = (stop.clone(), failed.clone());
-    tokio::spawn(async move {
-        if let Err(error) = server.serve(async move { until.cancelled().await }).await {
-            let _ = report.send(error.into()).await;
-        }
-    });
+    serve_next_door(ads.clone(), unix, stop.clone(), failed.clone()).await?;
     if let Some(AdsAddress::Tcp(address)) = args.gateway.ads {
         let server = ads.bind_tls(address, identity(args)?).await.context("--ads")?;
         places.push(server.address().to_string());
@@ -183,6 +177,31 @@ async fn listen(
         });
     }
     Ok(places)
+}
+
+/// Serves the UNIX socket from a thread of its own: the Envoy next door is told of a change by one thread that wakes up once,
+/// where workers would wake each other, and no large page of the diagnostics stands before it.
+async fn serve_next_door(
+    ads: Ads,
+    path: PathBuf,
+    stop: CancellationToken,
+    failed: tokio::sync::mpsc::Sender<anyhow::Error>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (bound, listens) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("ads".into()).spawn(move || {
+        runtime.block_on(async move {
+            let server = match ads.bind_unix(&path) {
+                Ok(server) => server,
+                Err(error) => return drop(bound.send(Err(error))),
+            };
+            let _ = bound.send(Ok(()));
+            if let Err(error) = server.serve(stop.cancelled_owned()).await {
+                let _ = failed.send(error.into()).await;
+            }
+        });
+    })?;
+    listens.await.context("the thread of the configuration stream ended")?.context("--ads")
 }
 
 fn identity(args: &ControlArgs) -> anyhow::Result<TlsIdentity> {

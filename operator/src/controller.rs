@@ -50,6 +50,8 @@ use writer::StatusWriter;
 
 /// A pipeline that is not busy has a snapshot by then.
 const SNAPSHOT: Duration = Duration::from_secs(1);
+/// How old the number of statuses that wait may be.
+const PENDING: Duration = Duration::from_secs(1);
 
 /// Statuses of all kinds. Kinds are added before it runs.
 pub struct Statuses {
@@ -197,8 +199,13 @@ impl Statuses {
                     controllers.spawn(async move { memory.keep(&board, &mailbox).await });
                 }
             }
-            self.metrics.status(self.pending(), true);
-            let next = wake.next(now).map(tokio::time::Instant::from_std);
+            let pending = self.pending();
+            self.metrics.status(pending, true);
+            if !self.board.wait_for(wake.awaited()) {
+                continue;
+            }
+            let told = (pending > 0).then(|| now + PENDING);
+            let next = wake.next(now).into_iter().chain(told).min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 changed = bell.changed() => if changed.is_err() { return },
                 () = async { tokio::time::sleep_until(next.unwrap_or_else(tokio::time::Instant::now)).await }, if next.is_some() => {}

@@ -92,6 +92,16 @@ impl Mailbox {
     /// Posts changes that became known at that moment. Blocks while the mailbox is full; the pipeline itself must
     /// therefore not call it.
     pub fn put(&self, changes: impl IntoIterator<Item = Change>, received: Instant) {
+        self.put_reaching(changes, received, None);
+    }
+
+    /// The same, with the states of a kind that the changes lead to, one after the other.
+    pub fn put_reaching(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        received: Instant,
+        states: impl IntoIterator<Item = (Kind, Generations)>,
+    ) {
         let mut waiting = self.lock();
         for change in changes {
             while waiting.batch.changes.len() >= self.capacity && !waiting.closed {
@@ -100,20 +110,27 @@ impl Mailbox {
             }
             waiting.put(change, received);
         }
+        let reached = &mut waiting.batch.reached;
+        reached.extend(states);
+        if reached.len() > STATES {
+            *reached = std::mem::take(reached).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+        }
         self.arrived.notify_one();
     }
 
     /// Posts what a client said. Never blocks: the stream allows each client only a bounded number of open questions.
-    pub fn event(&self, event: xds::Event) {
+    pub fn events(&self, events: impl IntoIterator<Item = xds::Event>) {
         let mut waiting = self.lock();
-        match (waiting.batch.events.last_mut(), event) {
-            // The newest batch is all that counts.
-            (Some(xds::Event::Live { client: last, batch }), xds::Event::Live { client, batch: newer })
-                if *last == client =>
-            {
-                *batch = newer
+        for event in events {
+            match (waiting.batch.events.last_mut(), event) {
+                // The newest batch is all that counts.
+                (Some(xds::Event::Live { client: last, batch }), xds::Event::Live { client, batch: newer })
+                    if *last == client =>
+                {
+                    *batch = newer
+                }
+                (_, event) => waiting.batch.events.push(event),
             }
-            (_, event) => waiting.batch.events.push(event),
         }
         self.arrived.notify_one();
     }
@@ -127,17 +144,6 @@ impl Mailbox {
     /// Replaces what is wrong with a feed's source.
     pub fn problems(&self, feed: FeedId, problems: Vec<SourceProblem>) {
         self.lock().batch.problems.insert(feed, problems);
-        self.arrived.notify_one();
-    }
-
-    /// A feed has posted the changes that lead to these states of a kind.
-    pub fn reached(&self, kind: Kind, states: impl IntoIterator<Item = Generations>) {
-        let mut waiting = self.lock();
-        let reached = &mut waiting.batch.reached;
-        reached.extend(states.into_iter().map(|state| (kind, state)));
-        if reached.len() > STATES {
-            *reached = std::mem::take(reached).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
-        }
         self.arrived.notify_one();
     }
 
@@ -296,9 +302,9 @@ mod tests {
     #[test]
     fn of_too_many_states_the_newest_stay() {
         let mailbox = Mailbox::default();
-        mailbox.reached(Kind::Host, [Generations(1)]);
+        mailbox.put_reaching([], Instant::now(), [(Kind::Host, Generations(1))]);
         for state in 0..25_000 {
-            mailbox.reached(Kind::Mapping, [Generations(state)]);
+            mailbox.put_reaching([], Instant::now(), [(Kind::Mapping, Generations(state))]);
         }
         let reached = mailbox.take().unwrap().reached;
         assert!(reached.len() <= STATES && reached.contains(&(Kind::Host, Generations(1))));
@@ -309,9 +315,9 @@ mod tests {
     fn live_events_of_one_client_are_one() {
         let mailbox = Mailbox::default();
         for batch in 1..5 {
-            mailbox.event(xds::Event::Live { client: xds::ClientId(1), batch });
+            mailbox.events([xds::Event::Live { client: xds::ClientId(1), batch }]);
         }
-        mailbox.event(xds::Event::Live { client: xds::ClientId(2), batch: 4 });
+        mailbox.events([xds::Event::Live { client: xds::ClientId(2), batch: 4 }]);
         let events = mailbox.take().unwrap().events;
         assert_eq!(events.len(), 2);
         assert_eq!(events[0], xds::Event::Live { client: xds::ClientId(1), batch: 4 });

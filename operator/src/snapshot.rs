@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// Where the pipeline puts its snapshots. Reading never waits; [`Board::subscribe`] tells when there is a new one.
+/// Where the pipeline puts its snapshots. Reading never waits; [`Board::subscribe`] tells when there is one of interest.
 #[derive(Debug)]
 pub struct Board {
     latest: ArcSwap<Snapshot>,
     bell: watch::Sender<u64>,
     /// Kept only while somebody follows.
-    journal: Mutex<Option<Journal>>,
+    followed: Mutex<Option<Followed>>,
     remembered: watch::Sender<Remembered>,
     report: watch::Sender<Report>,
 }
@@ -42,12 +42,26 @@ pub struct Journal {
     pub backends: AHashSet<Arc<str>>,
 }
 
+/// What is kept for a follower.
+#[derive(Debug, Default)]
+struct Followed {
+    journal: Journal,
+    /// The batch whose acknowledgement is waited for.
+    awaited: Option<u64>,
+}
+
+impl Journal {
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.backends.is_empty()
+    }
+}
+
 impl Default for Board {
     fn default() -> Self {
         Self {
             latest: ArcSwap::default(),
             bell: watch::Sender::new(0),
-            journal: Mutex::default(),
+            followed: Mutex::default(),
             remembered: watch::Sender::default(),
             report: watch::Sender::default(),
         }
@@ -60,29 +74,49 @@ impl Board {
         self.latest.load_full()
     }
 
-    /// A receiver that changes with every snapshot.
+    /// A receiver that changes with snapshots: with every one while nobody follows, else with those that are news to the
+    /// follower. To wake it for each of the others would cost more than the change of an endpoint does.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
     }
 
     /// Replaces the snapshot and wakes who waits for it. `changed` says what is different in it.
     pub fn publish(&self, snapshot: Snapshot, changed: Journal) {
-        {
-            let mut journal = self.lock();
+        let is_news = {
+            let mut followed = self.lock();
+            let before = self.latest.load();
+            let is_news = followed.as_ref().is_none_or(|followed| {
+                !changed.is_empty()
+                    || before.published != snapshot.published
+                    || before.elsewhere != snapshot.elsewhere
+                    || followed.awaited.is_some_and(|batch| snapshot.live() >= Some(batch))
+            });
+            drop(before);
             self.latest.store(Arc::new(snapshot));
-            if let Some(journal) = &mut *journal {
+            if let Some(Followed { journal, .. }) = &mut *followed {
                 journal.objects.extend(changed.objects);
                 journal.backends.extend(changed.backends);
             }
+            is_news
+        };
+        if is_news {
+            self.bell.send_modify(|count| *count += 1);
         }
-        self.bell.send_modify(|count| *count += 1);
     }
 
     /// What changed since the last call, or since [`Board::follow`], and the snapshot that has all of it. One follower
     /// at a time.
     pub fn changes(&self) -> (Journal, Arc<Snapshot>) {
-        let mut journal = self.lock();
-        (journal.replace(Journal::default()).unwrap_or_default(), self.load())
+        let mut followed = self.lock();
+        (std::mem::take(&mut followed.get_or_insert_default().journal), self.load())
+    }
+
+    /// The follower is to be woken once all Envoys have that batch; with `None` it does not wait for any. False when they
+    /// have it already: nobody wakes it then.
+    pub fn wait_for(&self, batch: Option<u64>) -> bool {
+        let mut followed = self.lock();
+        followed.get_or_insert_default().awaited = batch;
+        batch.is_none_or(|batch| self.load().live() < Some(batch))
     }
 
     /// What is to outlive the process, as it changes.
@@ -113,11 +147,11 @@ impl Board {
 
     /// Begins to note what changes, or ends it.
     pub fn follow(&self, follow: bool) {
-        *self.lock() = follow.then(Journal::default);
+        *self.lock() = follow.then(Followed::default);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Journal>> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,5 +277,47 @@ impl Snapshot {
     /// Whether anything can take the traffic of an object, at this moment.
     pub fn backends(&self, entry: &Entry) -> Option<Backends> {
         self.backing(entry).map(|backing| if backing.ready { Backends::Ready } else { Backends::Missing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ir::Kind;
+
+    fn at(batch: u64, live: u64) -> Snapshot {
+        let clients = BTreeMap::from([(1, Client { live, ..Client::default() })]);
+        Snapshot { batch, published: true, clients: Arc::new(clients), ..Snapshot::default() }
+    }
+
+    fn object() -> Journal {
+        Journal { objects: [ObjectKey::new(Kind::Mapping, "default", "a")].into(), ..Journal::default() }
+    }
+
+    #[test]
+    fn a_follower_is_woken_by_news_only() {
+        let board = Board::default();
+        let mut bell = board.subscribe();
+        let mut rang = |snapshot: Snapshot, changed: Journal| {
+            board.publish(snapshot, changed);
+            let rang = bell.has_changed().unwrap();
+            bell.mark_unchanged();
+            rang
+        };
+        assert!(rang(at(1, 1), Journal::default()), "nobody follows");
+        board.follow(true);
+        assert!(!rang(at(2, 1), Journal::default()), "an endpoint moved");
+        assert!(rang(at(3, 1), object()));
+        assert!(rang(Snapshot { elsewhere: Some(1), ..at(3, 1) }, Journal::default()));
+        assert!(board.wait_for(Some(3)));
+        assert!(rang(Snapshot { elsewhere: Some(3), ..at(3, 2) }, Journal::default()), "the others went on");
+        assert!(!rang(Snapshot { elsewhere: Some(3), ..at(4, 2) }, Journal::default()), "it is not there yet");
+        assert!(rang(Snapshot { elsewhere: Some(3), ..at(4, 3) }, Journal::default()), "it is there");
+        assert!(!board.wait_for(Some(3)), "nobody would say so again");
+        assert!(board.wait_for(None));
+        assert!(!rang(Snapshot { elsewhere: Some(3), ..at(5, 4) }, Journal::default()));
+        assert_eq!(board.changes().0.objects.len(), 1);
+        board.follow(false);
+        assert!(rang(at(6, 6), Journal::default()));
     }
 }

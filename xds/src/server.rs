@@ -18,8 +18,9 @@ use crate::subscriber::{Limits, Subscriber};
 /// Longer than an external authorization (5 s by default) lets a request wait.
 const LINGER: Duration = Duration::from_secs(6);
 
-/// Where events go. It is called from the streams' tasks and must not block.
-pub type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
+/// Where events go, those of one moment together: whoever takes them is woken once. It is called from the streams' tasks
+/// and must not block.
+pub type EventSink = Arc<dyn Fn(Vec<Event>) + Send + Sync>;
 
 /// Settings of the server; the defaults suit an Envoy of any size.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl Stream {
 
 impl Ads {
     /// A server of what is in `store`; `events` is told what the clients answer.
-    pub fn new(store: Arc<Store>, events: impl Fn(Event) + Send + Sync + 'static, options: Options) -> Self {
+    pub fn new(store: Arc<Store>, events: impl Fn(Vec<Event>) + Send + Sync + 'static, options: Options) -> Self {
         let shared = Shared {
             store,
             events: Arc::new(events),
@@ -131,7 +132,7 @@ impl Ads {
         }
         streams.insert(id, stream.clone());
         drop(streams);
-        Some(Open { ads: self.clone(), id, stream, connected: false })
+        Some(Open { ads: self.clone(), id, stream, connected: false, events: Vec::new() })
     }
 }
 
@@ -141,13 +142,15 @@ struct Open {
     id: ClientId,
     stream: Arc<Stream>,
     connected: bool,
+    /// What happened and is not told yet.
+    events: Vec<Event>,
 }
 
 impl Open {
-    fn emit(&mut self, events: Vec<Event>) {
-        for event in events {
-            self.connected |= matches!(event, Event::Connected { .. });
-            (self.ads.shared.events)(event);
+    fn tell(&mut self) {
+        if !self.events.is_empty() {
+            self.connected |= self.events.iter().any(|event| matches!(event, Event::Connected { .. }));
+            (self.ads.shared.events)(std::mem::take(&mut self.events));
         }
     }
 }
@@ -155,8 +158,9 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.ads.streams().remove(&self.id);
+        self.tell();
         if self.connected {
-            (self.ads.shared.events)(Event::Disconnected { client: self.id });
+            (self.ads.shared.events)(vec![Event::Disconnected { client: self.id }]);
         }
     }
 }

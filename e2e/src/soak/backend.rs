@@ -31,7 +31,7 @@ const SLOWNESS: Duration = Duration::from_millis(300);
 pub struct Instance {
     /// Its name, unique in a run.
     pub name: Arc<str>,
-    /// Its port on 127.0.0.1.
+    /// Its port on 127.0.0.1, or on the address that it was started at.
     pub port: u16,
     retired: Arc<AtomicBool>,
     end: watch::Sender<bool>,
@@ -40,7 +40,12 @@ pub struct Instance {
 impl Instance {
     /// Starts one on a port that the system chooses.
     pub async fn start(name: &str) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen for a backend")?;
+        Self::start_at(name, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same at an address of this machine; an API server takes no loopback address into an EndpointSlice.
+    pub async fn start_at(name: &str, address: Ipv4Addr) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await.context("cannot listen for a backend")?;
         let port = listener.local_addr()?.port();
         let (end, ended) = watch::channel(false);
         let name: Arc<str> = name.into();

@@ -179,7 +179,7 @@ impl Scene {
                 bail!("{path} answers {} instead of {answer} after {LIMIT:?}", reply.answer());
             }
             // To ask more often would cost the time that is measured.
-            tokio::time::sleep((begun.elapsed() / 50).max(Duration::from_micros(500))).await;
+            pause((begun.elapsed() / 50).max(Duration::from_micros(500))).await;
         }
     }
 
@@ -479,6 +479,15 @@ impl Scene {
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
+    }
+}
+
+/// Sleeps. Timers of the runtime are as coarse as a millisecond, so that shorter times stop the thread.
+pub(crate) async fn pause(time: Duration) {
+    if time < Duration::from_millis(2) {
+        std::thread::sleep(time);
+    } else {
+        tokio::time::sleep(time).await;
     }
 }
 

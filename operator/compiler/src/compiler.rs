@@ -224,7 +224,12 @@ impl Compiler {
         for (id, _) in pass!(self, batch, placements, placement::placement) {
             batch.groups.push(id);
         }
-        for id in in_order(std::mem::take(&mut batch.groups)) {
+        // Both passes have the same copy of an id, and whose turn it is changes nothing. By their addresses they come as they
+        // were made, as do the rows that belong to them; texts would have to be read from all over the memory to sort them.
+        let mut groups = std::mem::take(&mut batch.groups);
+        groups.sort_unstable_by_key(|id| id.as_ptr());
+        groups.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        for id in groups {
             self.place(batch, id);
         }
     }

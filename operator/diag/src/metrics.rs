@@ -56,9 +56,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// 0.1 ms to about 26 s.
+/// 0.1 ms to 50 s, in steps that people promise things by.
 fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 2.0, 18))
+    let decades = exponential_buckets(0.0001, 10.0, 6);
+    Histogram::new(decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| decade * step)))
 }
 
 impl Default for Metrics {
@@ -210,6 +211,8 @@ mod tests {
             "nuncio_xds_nacks_total{type=\"RDS\"} 1",
             "nuncio_resource_bytes_total 100",
             "nuncio_time_to_live_seconds_count 1",
+            "nuncio_time_to_live_seconds_bucket{le=\"0.005\"} 0",
+            "nuncio_time_to_live_seconds_bucket{le=\"0.01\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -115,6 +115,11 @@ impl Wake {
         self.waiting.contains_key(key)
     }
 
+    /// The oldest batch that some object waits for.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        self.batches.keys().next().copied()
+    }
+
     /// When [`Wake::step`] has something to do even if nothing is published.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let turn = (!self.turns.is_empty()).then(|| now + Duration::from_secs_f64(10.0 / BACKENDS_PER_SECOND));

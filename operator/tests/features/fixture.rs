@@ -72,7 +72,7 @@ impl Gateway {
         let store = Arc::new(Store::new());
         let board = Arc::new(Board::default());
         let events = mailbox.clone();
-        let ads = Ads::new(store.clone(), move |event| events.event(event), xds::Options::default());
+        let ads = Ads::new(store.clone(), move |said| events.events(said), xds::Options::default());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = ads.bind_unix(folder.path().join("ads.sock")).unwrap();
         tokio::spawn(server.serve(async {

@@ -51,6 +51,7 @@ async fn run(
             store.mark_unchanged();
             deadline = poll(&mut open, &mut queue);
         }
+        open.tell();
         let idle = queue.is_empty();
         let now = open.ads.now();
         tokio::select! {
@@ -89,7 +90,8 @@ fn poll(open: &mut Open, queue: &mut VecDeque<Response>) -> Option<Duration> {
     let (now, stream) = (open.ads.now(), open.stream.clone());
     let mut subscriber = stream.lock();
     let responses = subscriber.poll(&open.ads.shared.store.read(), now);
-    let (events, deadline) = (subscriber.take_events(), subscriber.deadline());
+    open.events.append(&mut subscriber.take_events());
+    let deadline = subscriber.deadline();
     drop(subscriber);
     for response in &responses {
         debug!(
@@ -98,7 +100,6 @@ fn poll(open: &mut Open, queue: &mut VecDeque<Response>) -> Option<Duration> {
         );
     }
     queue.extend(responses);
-    open.emit(events);
     deadline
 }
 
@@ -114,8 +115,7 @@ fn receive(open: &mut Open, message: DeltaDiscoveryRequest) -> Result<(), Status
     let (now, stream) = (open.ads.now(), open.stream.clone());
     let mut subscriber = stream.lock();
     let taken = subscriber.on_request(request, now);
-    let events = subscriber.take_events();
+    open.events.append(&mut subscriber.take_events());
     drop(subscriber);
-    open.emit(events);
     taken.map_err(|_| Status::resource_exhausted("too many resource names on one stream"))
 }

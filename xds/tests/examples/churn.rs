@@ -68,10 +68,12 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(event: Event) {
-    match event {
-        Event::Acked { .. } | Event::Live { .. } => {}
-        other => println!("{other:?}"),
+fn report(events: Vec<Event>) {
+    for event in events {
+        match event {
+            Event::Acked { .. } | Event::Live { .. } => {}
+            other => println!("{other:?}"),
+        }
     }
 }
 

@@ -32,13 +32,8 @@ impl Server {
         let store = Arc::new(Store::new());
         store.apply(Delta { batch: 1, ..Delta::default() });
         let (sink, events) = mpsc::unbounded_channel();
-        let ads = Ads::new(
-            store.clone(),
-            move |event| {
-                let _ = sink.send(event);
-            },
-            options,
-        );
+        let ads =
+            Ads::new(store.clone(), move |events| events.into_iter().for_each(|event| _ = sink.send(event)), options);
         Server { store, ads, events, batch: 1 }
     }
 

@@ -252,7 +252,7 @@ fn merged_headers(members: &[&Member]) -> HeaderEdits {
 
 /// By name, the last of equal names.
 fn sorted(mut edits: HeaderEdits) -> HeaderEdits {
-    for list in [&mut edits.add_request, &mut edits.add_response] {
+    for list in [&mut edits.add_request, &mut edits.add_response].into_iter().filter(|list| list.len() > 1) {
         let by_name: BTreeMap<Arc<str>, HeaderValue> =
             list.drain(..).map(|header| (header.name.clone(), header)).collect();
         list.extend(by_name.into_values());

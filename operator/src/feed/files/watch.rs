@@ -10,6 +10,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,9 +42,16 @@ impl FileFeed {
     pub fn start(id: FeedId, mut folder: Folder, mailbox: Arc<Mailbox>) -> anyhow::Result<Self> {
         let (inbox, messages) = channel();
         let events = inbox.clone();
-        let mut watcher = notify::recommended_watcher(move |event| {
-            // The receiver is gone only when the feed is.
-            let _ = events.send(Message::File(event));
+        let roots = Arc::new(Roots::new(folder.roots())?);
+        let certificates = Arc::new(AtomicBool::new(false));
+        let (below, wanted) = (roots.clone(), certificates.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // A file that is written and renamed is five events, of which one says something.
+            let is_idle = |event: &notify::Event| is_idle(event, &below, wanted.load(Ordering::Relaxed));
+            if !event.as_ref().is_ok_and(is_idle) {
+                // The receiver is gone only when the feed is.
+                let _ = events.send(Message::File(event));
+            }
         })
         .context("cannot watch files")?;
         for root in folder.roots() {
@@ -60,8 +68,8 @@ impl FileFeed {
         }
         let started = Instant::now();
         let update = folder.rescan();
-        let roots = Roots::new(folder.roots())?;
-        let mut feed = Watching { id, folder, mailbox, watcher, roots, watched: BTreeSet::new(), told: Vec::new() };
+        let (watched, told) = (BTreeSet::new(), Vec::new());
+        let mut feed = Watching { id, folder, mailbox, watcher, roots, certificates, watched, told };
         let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
             feed.post(update, started);
             feed.mailbox.listed(feed.id);
@@ -99,7 +107,9 @@ struct Watching {
     folder: Folder,
     mailbox: Arc<Mailbox>,
     watcher: RecommendedWatcher,
-    roots: Roots,
+    roots: Arc<Roots>,
+    /// Whether files beside manifests are wanted.
+    certificates: Arc<AtomicBool>,
     /// Folders watched for the sake of certificate files.
     watched: BTreeSet<PathBuf>,
     /// The problems that were posted last.
@@ -134,6 +144,18 @@ fn is_private(path: &Path, roots: &Roots) -> bool {
     below.all(|rest| rest.iter().any(hidden))
 }
 
+/// Whether an event says nothing: a file was opened or read, both names of a rename that is told of each as well, or, while
+/// no certificate is wanted, of hidden files.
+fn is_idle(event: &notify::Event, roots: &Roots, certificates: bool) -> bool {
+    let quiet = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => true,
+        _ => false,
+    };
+    let hidden = |path: &PathBuf| roots.name(path).is_some_and(|path| is_private(&path, roots));
+    !event.need_rescan() && (quiet || !certificates && event.paths.iter().all(hidden))
+}
+
 /// What the events of a moment ask for.
 #[derive(Debug, Default)]
 struct Dirty {
@@ -165,7 +187,10 @@ impl Watching {
                     // Events were lost, or the watch has trouble: the look at everything finds what they said.
                     Message::File(Err(_)) => dirty.everything = true,
                     Message::Wanted(changes) => {
+                        // Before they are read: what happens from then on has to be heard of.
+                        self.certificates.store(true, Ordering::Relaxed);
                         let update = self.folder.want(&changes);
+                        self.certificates.store(self.folder.wants_files(), Ordering::Relaxed);
                         self.follow_wanted();
                         self.post(update, received);
                     }
@@ -228,11 +253,11 @@ impl Dirty {
         for path in &event.paths {
             let Some(path) = &roots.name(path) else {
                 // In a folder with certificates, or beside a single file.
-                self.neighbours |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+                self.neighbours = true;
                 continue;
             };
             if is_private(path, roots) {
-                self.neighbours |= !matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+                self.neighbours = true;
                 continue;
             }
             match event.kind {
@@ -404,6 +429,15 @@ mod tests {
         assert_eq!(at(moved, ".m.yaml.tmp"), (false, 0, true));
         assert_eq!(at(moved, "m.yaml"), (false, 1, false));
         assert_eq!(at(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "..data"), (true, 1, false));
+        let idle = |kind: EventKind, name: &str, certificates: bool| {
+            let path = Path::new("/home/.me/manifests").join(name);
+            is_idle(&notify::Event::new(kind).add_path(path), &roots, certificates)
+        };
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert!(idle(moved, ".m.yaml.tmp", false) && idle(closed, ".m.yaml.tmp", false));
+        assert!(!idle(moved, ".m.yaml.tmp", true) && !idle(moved, "m.yaml", false) && !idle(closed, "m.yaml", false));
+        assert!(!idle(closed, "../tls.crt", false), "beside a root there may be what it leads to");
+        assert!(idle(EventKind::Access(AccessKind::Open(AccessMode::Any)), "m.yaml", true));
     }
 
     #[test]

@@ -220,11 +220,9 @@ where
                     next = events.next().now_or_never().flatten();
                 }
             }
-            if !step.changes.is_empty() {
-                self.voice.mailbox.put(step.changes, received);
-            }
-            if !step.reached.is_empty() {
-                self.voice.mailbox.reached(self.voice.kind, step.reached);
+            if !step.changes.is_empty() || !step.reached.is_empty() {
+                let states = step.reached.into_iter().map(|state| (self.voice.kind, state));
+                self.voice.mailbox.put_reaching(step.changes, received, states);
             }
             if step.listed {
                 complete = true;
@@ -235,8 +233,8 @@ where
                 complete = false;
                 let gone = self.state.clear();
                 self.follow.clear();
-                self.voice.mailbox.put(gone, Instant::now());
-                self.voice.mailbox.reached(self.voice.kind, [Generations::default()]);
+                let state = (self.voice.kind, Generations::default());
+                self.voice.mailbox.put_reaching(gone, Instant::now(), [state]);
             }
             sleep(self.voice.failed(&failure, complete)).await;
         }
