@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_millis(500);
 /// Edits that are named with an error: those that were written that long before it at most.
 const RECENT: Duration = Duration::from_secs(5);
+/// So many of them are shown with a fault: a dozen can be on their way at a time.
+const SHOWN: usize = 30;
 /// Errors that are kept in full; all are counted.
 const KEPT: usize = 200;
 
@@ -193,7 +195,7 @@ impl Ledger {
         self.fault_count.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         let edits = lock(&self.edits);
-        let recent = edits.iter().rev().take_while(|edit| now - edit.at < RECENT).take(8);
+        let recent = edits.iter().rev().take_while(|edit| now - edit.at < RECENT).take(SHOWN);
         let line =
             |edit: &Edit| format!("edit {} {:.3} s before: {}", edit.number, (now - edit.at).as_secs_f64(), edit.what);
         let edits: Vec<String> = recent.map(line).collect();

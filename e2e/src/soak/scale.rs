@@ -36,6 +36,8 @@ pub enum Layout {
     Star,
     /// Evenly in a hundred TLS Hosts that redirect clear text.
     Hosts,
+    /// Like [`Layout::Star`], and each path is a regular expression.
+    Regex,
 }
 
 /// How the new target of a switch is found.
@@ -83,7 +85,7 @@ impl Scene {
     }
 
     pub(crate) fn entry(&self) -> Entry {
-        if self.layout == Layout::Star { Entry::Any } else { Entry::First }
+        if self.layout == Layout::Hosts { Entry::First } else { Entry::Any }
     }
 
     /// The hostname of Mappings that are asked for at [`Scene::entry`].
@@ -93,17 +95,19 @@ impl Scene {
 
     /// The route table of that hostname.
     pub(crate) fn table(&self) -> String {
-        let name = if self.layout == Layout::Star { "default/clear/cleartext" } else { "default/tls/default/h0" };
+        let name = if self.layout == Layout::Hosts { "default/tls/default/h0" } else { "default/clear/cleartext" };
         name.to_owned()
     }
 
-    /// The path of the last Mapping of that many with that hostname.
-    pub(crate) fn last(&self, mappings: usize) -> String {
-        let every = if self.layout == Layout::Star { 1 } else { HOSTS };
-        match mappings.saturating_sub(1) / every * every {
-            0 => "/switched/".to_owned(),
-            index => format!("/m{index}/"),
-        }
+    /// The path that Envoy finds last: shorter prefixes come behind longer ones, so it is the shortest one in a bucket that is
+    /// as full as any, the shortest of its Host, or the shortest expression of all.
+    pub(crate) fn slowest(&self, mappings: usize) -> String {
+        let index = match self.layout {
+            Layout::Star => 10,
+            Layout::Hosts => HOSTS,
+            Layout::Regex => 1,
+        };
+        if index < mappings { format!("/m{index}/") } else { "/switched/".to_owned() }
     }
 
     /// Back to where [`Scene::change`] begins, without the Hosts that it added: each of them has a table of its own with
@@ -234,7 +238,7 @@ fn tls_listener(port: u16) -> String {
 }
 
 fn hostname(layout: Layout, index: usize) -> String {
-    if layout == Layout::Star { "*".to_owned() } else { format!("h{}.example", index % HOSTS) }
+    if layout == Layout::Hosts { format!("h{}.example", index % HOSTS) } else { "*".to_owned() }
 }
 
 pub(crate) fn mapping(name: &str, hostname: &str, prefix: &str, service: &str) -> Value {
@@ -277,7 +281,7 @@ fn files(
     }
     let mut hosts = Vec::new();
     match layout {
-        Layout::Star => hosts.push(custom(
+        Layout::Star | Layout::Regex => hosts.push(custom(
             "Host",
             "any",
             json!({ "hostname": "*", "acmeProvider": { "authority": "none" },
@@ -298,7 +302,14 @@ fn files(
         files.push((format!("{name}.yaml"), service(name, instance, Target::Slices)));
     }
     let all: Vec<Value> = (1..mappings)
-        .map(|index| mapping(&format!("m{index}"), &hostname(layout, index), &format!("/m{index}/"), "a"))
+        .map(|index| {
+            let mut mapping = mapping(&format!("m{index}"), &hostname(layout, index), &format!("/m{index}/"), "a");
+            if let Some(spec) = mapping.get_mut("spec").filter(|_| layout == Layout::Regex) {
+                set(spec, "prefix", json!(format!("/m{index}/.*")));
+                set(spec, "prefix_regex", json!(true));
+            }
+            mapping
+        })
         .collect();
     for (index, part) in all.chunks(PER_FILE).enumerate() {
         files.push((format!("mappings-{index}.yaml"), file(part)));
@@ -360,7 +371,7 @@ pub async fn live(
     let control = scene.gateway.control_plane().context("no control plane")?;
     let envoy = scene.gateway.envoy().context("no Envoy")?;
     for what in ["Mapping", "endpoint", "certificate", "Host"] {
-        if what == "certificate" && layout == Layout::Star {
+        if what == "certificate" && layout != Layout::Hosts {
             continue;
         }
         // Where the last sort of change left off.
