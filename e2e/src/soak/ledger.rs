@@ -151,6 +151,17 @@ impl Ledger {
         number
     }
 
+    /// A Service that gave these answers gives those from now on. Where a route that led there is taken away or moved and that
+    /// is not live yet, they are right, too: requests follow the old route to whatever is behind it.
+    pub fn follow(&self, before: &BTreeSet<Answer>, now: &BTreeSet<Answer>) {
+        let is_open = |epoch: &&mut Epoch| epoch.until.is_none_or(|until| until >= Instant::now());
+        for known in lock(&self.epochs).values_mut() {
+            let replaced = known.len().saturating_sub(1);
+            let open = known.iter_mut().take(replaced).filter(is_open);
+            open.filter(|epoch| !epoch.answers.is_disjoint(before)).for_each(|epoch| epoch.answers.extend(now.clone()));
+        }
+    }
+
     /// Everything up to that edit is live everywhere: what was right before it is wrong from now on.
     pub fn settle(&self, edit: usize) {
         let end = Instant::now() + GRACE;
@@ -296,6 +307,26 @@ mod tests {
         ledger.answered(PROBE, later, "a", String::new);
         ledger.answered(PROBE, later, "b", String::new);
         assert_eq!(faults(&ledger), 0);
+    }
+
+    #[test]
+    fn a_route_that_goes_follows_its_service_until_it_is_gone() {
+        let ledger = Ledger::default();
+        ledger.edit("begin".into(), [(PROBE, only("a"))]);
+        let edit = ledger.edit("is deleted".into(), [(PROBE, only("404"))]);
+        ledger.answered(PROBE, Instant::now(), "b", String::new);
+        assert_eq!(faults(&ledger), 1);
+        ledger.follow(&only("other"), &only("c"));
+        ledger.follow(&only("a"), &only("b"));
+        for answer in ["404", "a", "b"] {
+            ledger.answered(PROBE, Instant::now(), answer, String::new);
+        }
+        assert_eq!(faults(&ledger), 1);
+        ledger.answered(PROBE, Instant::now(), "c", String::new);
+        assert_eq!(faults(&ledger), 2);
+        ledger.settle(edit);
+        ledger.answered(PROBE, Instant::now() + GRACE * 2, "b", String::new);
+        assert_eq!(faults(&ledger), 3);
     }
 
     #[test]

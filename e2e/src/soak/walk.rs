@@ -10,7 +10,7 @@ use super::world::{By, Member, Random, Service, World, custom, file, secret, set
 use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub struct Walk<'a> {
     held: Vec<(Instant, usize, Vec<Arc<Instance>>)>,
     /// Routes to a name that Envoy resolves were edited, and may be held back.
     resolves: bool,
+    /// What came from behind each Service after its last edit.
+    behind: BTreeMap<usize, BTreeSet<Answer>>,
     last: usize,
     settled: usize,
     /// Seconds from the last edit to its being live.
@@ -131,6 +133,7 @@ impl<'a> Walk<'a> {
             ledger,
             dialer,
             made: world.services.len(),
+            behind: (0..world.services.len()).map(|service| (service, world.answers_of(service))).collect(),
             world,
             random: Random(seed),
             variants,
@@ -207,6 +210,10 @@ impl<'a> Walk<'a> {
 
     fn put_service(&mut self, what: String, service: usize) -> Result<()> {
         let text = self.world.service(service);
+        let now = self.world.answers_of(service);
+        if let Some(before) = self.behind.insert(service, now.clone()) {
+            self.ledger.follow(&before, &now);
+        }
         self.put(format!("service {service}: {what}"), &service_file(service), &text)
     }
 

@@ -228,15 +228,16 @@ impl World {
                 slot.members.iter().filter(counts).collect()
             }
         };
-        let mut answers = BTreeSet::new();
-        for member in taken {
-            let instances = self.services.get(member.service).map(|service| &service.instances[..]).unwrap_or_default();
-            if instances.is_empty() {
-                answers.insert("503".into());
-            }
-            answers.extend(instances.iter().map(|instance| instance.name.clone()));
+        taken.into_iter().flat_map(|member| self.answers_of(member.service)).collect()
+    }
+
+    /// What comes from behind a Service.
+    pub fn answers_of(&self, service: usize) -> BTreeSet<Answer> {
+        let instances = self.services.get(service).map(|service| &service.instances[..]).unwrap_or_default();
+        if instances.is_empty() {
+            return BTreeSet::from(["503".into()]);
         }
-        answers
+        instances.iter().map(|instance| instance.name.clone()).collect()
     }
 
     /// What is right for everything.
