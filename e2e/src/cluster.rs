@@ -35,7 +35,7 @@ mod components;
 mod credentials;
 pub mod keeper;
 mod namespace;
-pub mod network;
+pub(crate) mod network;
 mod node;
 pub mod state;
 

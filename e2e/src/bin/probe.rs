@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
 /// Measures `nuncio entrypoint` over many Mappings in a cluster of its own: CPU time, memory, time to serve, status
-/// writing beside that of a bare client, and edits meanwhile. Everything runs on this machine, the API server too.
+/// writing beside that of a bare client, edits meanwhile, and endpoints that move. Everything runs on this machine, the API server too.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -22,7 +22,7 @@ struct Arguments {
     /// Mappings to create; with --files a column of the table for each
     #[arg(long, value_delimiter = ',', default_value = "10000")]
     mappings: Vec<usize>,
-    /// With --files: changes of each sort
+    /// With --files: changes of each sort; an endpoint moves a hundred times at least
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// With --files: worker threads of Envoy
