@@ -23,7 +23,7 @@ TESTS := $(sort $(basename $(notdir $(wildcard */tests/*.rs */*/tests/*.rs))) \
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe soak crds cluster cluster-exec cluster-stop
+.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe soak steps crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -89,8 +89,18 @@ soak: ## random edits under load, plain and with trouble, then 1,000,000 steps o
 		"$$soak" edits --edits "$(EDITS)" --seed "$$seed"; \
 		"$$soak" edits --edits "$(EDITS)" --seed "$$seed" --late --stuck; \
 		"$$soak" edits --edits "$(EDITS)" --seed "$$seed" --late --stuck --kill --argument=--paranoid; \
-		PROPTEST_CASES="$(STEPS_CASES)" PROPTEST_RNG_SEED="$$seed" $(CARGO) test --locked --workspace --test incremental -- \
-			incremental_equals_from_scratch
+		$(MAKE) steps SEED="$$seed"
+
+steps: ## 1,000,000 steps of the compiler against compilations from scratch, the last part of soak, on all cores; SEED=…
+	@$(CARGO) test --locked --workspace --test incremental --no-run; \
+		seed="$(or $(SEED),$$RANDOM$$RANDOM)"; cores="$$(nproc)"; walks=(); failed=0; \
+		for ((core = 0; core < cores; core++)); do \
+			echo "scripts of the compiler: $$(($(STEPS_CASES) / cores)) with PROPTEST_RNG_SEED=$$((seed + core))"; \
+			PROPTEST_CASES="$$(($(STEPS_CASES) / cores))" PROPTEST_RNG_SEED="$$((seed + core))" \
+				$(CARGO) test --quiet --locked --workspace --test incremental -- incremental_equals_from_scratch & \
+			walks+=($$!); \
+		done; \
+		for walk in "$${walks[@]}"; do wait "$$walk" || failed=1; done; exit "$$failed"
 
 crds: ## write manifests/crds and crds-all-versions from the types of crate api
 	@$(CARGO) build --locked --workspace --bins

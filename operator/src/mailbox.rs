@@ -115,7 +115,7 @@ impl Mailbox {
         if reached.len() > STATES {
             *reached = std::mem::take(reached).into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
         }
-        self.arrived.notify_one();
+        self.ring(waiting);
     }
 
     /// Posts what a client said. Never blocks: the stream allows each client only a bounded number of open questions.
@@ -132,7 +132,7 @@ impl Mailbox {
                 (_, event) => waiting.batch.events.push(event),
             }
         }
-        self.arrived.notify_one();
+        self.ring(waiting);
     }
 
     /// The feed has posted everything its source held when it began.
@@ -159,7 +159,7 @@ impl Mailbox {
         if waiting.batch.notes.len() < NOTES {
             waiting.batch.notes.push(note);
         }
-        self.arrived.notify_one();
+        self.ring(waiting);
     }
 
     /// From now on the gateway is to be left alone by new traffic.
@@ -203,6 +203,12 @@ impl Mailbox {
             }
             waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Wakes the pipeline, after the lock is free: it would sleep at once again otherwise.
+    fn ring(&self, waiting: MutexGuard<'_, Waiting>) {
+        drop(waiting);
+        self.arrived.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -1,11 +1,11 @@
 //! Extracts the descriptors of all Envoy messages from the `envoy-types` package, which carries but does not export
-//! them, so that `dump` can print any resource. Works offline: the package is there, or nothing here would compile.
+//! them, so that `dump` can print any resource.
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,12 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The folder of the `envoy-types` package that this build uses. Asked with the target's filter, as packages of other
-/// platforms need not be there.
+/// platforms need not be there. Those that only tests use are asked for all the same, and a first build has not loaded
+/// them: then, and only then, the question goes to the network.
 fn envoy_types() -> Result<PathBuf, Box<dyn Error>> {
-    let output = Command::new(env::var("CARGO")?)
-        .args(["metadata", "--format-version=1", "--offline", "--locked", "--filter-platform", &env::var("TARGET")?])
-        .current_dir(env::var("CARGO_MANIFEST_DIR")?)
-        .output()?;
+    let mut output = metadata(&["--offline"])?;
+    if !output.status.success() {
+        output = metadata(&[])?;
+    }
     if !output.status.success() {
         return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
@@ -41,4 +42,13 @@ fn envoy_types() -> Result<PathBuf, Box<dyn Error>> {
     let manifest = package.and_then(|package| package.get("manifest_path")).and_then(|path| path.as_str());
     let folder = manifest.and_then(|path| Path::new(path).parent());
     folder.map(Path::to_path_buf).ok_or_else(|| "envoy-types is not among the packages of this build".into())
+}
+
+fn metadata(how: &[&str]) -> Result<Output, Box<dyn Error>> {
+    let output = Command::new(env::var("CARGO")?)
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &env::var("TARGET")?])
+        .args(how)
+        .current_dir(env::var("CARGO_MANIFEST_DIR")?)
+        .output()?;
+    Ok(output)
 }

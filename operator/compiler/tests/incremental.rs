@@ -326,10 +326,11 @@ proptest! {
                 match verdict { Some(verdict) => verdicts.insert(key, verdict), None => verdicts.remove(&key) };
             }
             let fresh = inputs.compile();
-            prop_assert_eq!(&Mirror::of(&compiler), &Mirror::of(&fresh));
-            prop_assert_eq!(&mirror, &Mirror::of(&fresh));
-            prop_assert_eq!(compiler.verdicts(), fresh.verdicts());
-            prop_assert_eq!(verdicts.values().cloned().collect::<Vec<_>>(), fresh.verdicts());
+            let (expected, judged) = (Mirror::of(&fresh), fresh.verdicts());
+            prop_assert_eq!(&Mirror::of(&compiler), &expected);
+            prop_assert_eq!(&mirror, &expected);
+            prop_assert_eq!(&compiler.verdicts(), &judged);
+            prop_assert_eq!(&verdicts.values().cloned().collect::<Vec<_>>(), &judged);
         }
     }
 

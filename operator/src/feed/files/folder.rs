@@ -56,6 +56,8 @@ pub struct Update {
 pub struct Folder {
     sources: Sources,
     files: BTreeMap<PathBuf, FileState>,
+    /// Files that have problems: what is asked after every edit must not cost a look at all files.
+    faulty: BTreeSet<PathBuf>,
     /// Every definition of an object, by its place; the first place wins.
     claims: HashMap<ObjectKey, BTreeSet<(PathBuf, usize)>>,
     /// Objects with several definitions.
@@ -228,7 +230,8 @@ impl Folder {
 
     /// Everything that is wrong with the files at present, by path and line.
     pub fn problems(&self) -> Vec<SourceProblem> {
-        let mut problems: Vec<SourceProblem> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
+        let faulty = self.faulty.iter().filter_map(|path| self.files.get(path));
+        let mut problems: Vec<SourceProblem> = faulty.flat_map(|file| &file.problems).cloned().collect();
         for (key, places) in self.contested.iter().filter_map(|key| self.claims.get_key_value(key)) {
             let place = |(path, index): &(PathBuf, usize)| {
                 let line = self.files.get(path).and_then(|file| file.entries.get(*index)).map_or(0, |entry| entry.line);
@@ -290,6 +293,10 @@ impl Folder {
         for (index, entry) in state.entries.iter().enumerate() {
             self.claims.entry(entry.key.clone()).or_default().insert((path.to_path_buf(), index));
             touched.insert(entry.key.clone());
+        }
+        match state.problems.is_empty() {
+            true => _ = self.faulty.remove(path),
+            false => _ = self.faulty.insert(path.to_path_buf()),
         }
         self.files.insert(path.to_path_buf(), state);
     }
@@ -391,6 +398,7 @@ impl Folder {
 
     fn forget(&mut self, path: &Path, touched: &mut BTreeSet<ObjectKey>) {
         if let Some(file) = self.files.remove(path) {
+            self.faulty.remove(path);
             self.unclaim(path, &file.entries, touched);
         }
     }
@@ -494,8 +502,11 @@ impl Stamp {
 
 fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     use io::Read;
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    let file = fs::File::open(path)?;
+    // With room for all of it, and for the end to be seen, it is read in one go.
+    let size = file.metadata()?.len().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("the file is larger than {limit} bytes")));
     }
