@@ -181,7 +181,7 @@ impl Statuses {
             }
         }
         let mut started = false;
-        let mut wake = Wake::new(self.board.clone(), waited);
+        let mut wake = Wake::new(self.board.clone(), waited.clone());
         loop {
             let now = Instant::now();
             let due = wake.step(now);
@@ -208,6 +208,7 @@ impl Statuses {
             let next = wake.next(now).into_iter().chain(told).min().map(tokio::time::Instant::from_std);
             tokio::select! {
                 changed = bell.changed() => if changed.is_err() { return },
+                () = waited.rings() => {}
                 () = async { tokio::time::sleep_until(next.unwrap_or_else(tokio::time::Instant::now)).await }, if next.is_some() => {}
             }
         }

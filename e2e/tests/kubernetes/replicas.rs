@@ -3,6 +3,7 @@
 use crate::scene::{BACKEND, Scene, mapping};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 fn programmed(scene: &Scene, name: &str) -> (String, String) {
     let (status, reason, _) = scene.condition("mapping", name, "Programmed");
@@ -13,17 +14,31 @@ fn is(value: (String, String), status: &str, reason: &str) -> bool {
     value.0 == status && value.1 == reason
 }
 
+/// How often each replica has told something.
+fn beats(scene: &Scene) -> BTreeMap<String, u64> {
+    let object: Value = serde_json::from_str(&scene.object("configmap", "nuncio-replicas")).unwrap_or_default();
+    let entries = object["data"].as_object().into_iter().flatten();
+    let beat = |text: &Value| serde_json::from_str::<Value>(text.as_str()?).ok()?["beat"].as_u64();
+    entries.map(|(id, text)| (id.clone(), beat(text).unwrap_or_default())).collect()
+}
+
 /// Replicas that tell something.
 fn told(scene: &Scene) -> usize {
-    let object: Value = serde_json::from_str(&scene.object("configmap", "nuncio-replicas")).unwrap_or_default();
-    object["data"].as_object().map_or(0, serde_json::Map::len)
+    beats(scene).len()
+}
+
+/// Waits until two replicas know of each other: with the answer to what one tells it hears what the other does.
+fn acquainted(scene: &Scene) {
+    scene.wait_until("both replicas", || told(scene) == 2);
+    let before = beats(scene);
+    scene.wait_until("what they hear", || beats(scene).iter().all(|(id, beat)| before.get(id) < Some(beat)));
 }
 
 #[test]
 fn programmed_means_the_envoys_of_all_replicas() {
     let Some(scene) = Scene::start("replicas", &[]) else { return };
     let other = scene.replica(2, &[]);
-    scene.wait_until("both replicas", || told(&scene) == 2);
+    acquainted(&scene);
     scene.apply(&mapping("one", "/one/", BACKEND, ""));
     scene.wait_until("the condition", || is(programmed(&scene, "one"), "True", "Programmed"));
     assert_eq!((scene.get("/one/"), other.get("/one/")), (200, 200));
@@ -51,7 +66,7 @@ fn what_the_envoy_of_another_replica_refuses_is_told_on_the_object() {
     let variables = |value| [("NUNCIO_TEST_UNCHECKED", "true"), ("NUNCIO_EXPAND_ENV", "*"), ("ODD", value)];
     let Some(scene) = Scene::start("refused-elsewhere", &variables("%PROTOCOL%")) else { return };
     let other = scene.replica(2, &variables("%NOT_A_COMMAND%"));
-    scene.wait_until("both replicas", || told(&scene) == 2);
+    acquainted(&scene);
     scene.apply(&mapping("good", "/good/", BACKEND, ""));
     scene.wait_until("the condition", || is(programmed(&scene, "good"), "True", "Programmed"));
     let odd = |rest: &str| {

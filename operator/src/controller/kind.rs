@@ -5,6 +5,7 @@ use super::wake::Waited;
 use super::writer::{StatusWriter, WriteError, Written};
 use super::{Dirty, StatusView};
 use crate::snapshot::Board;
+use crate::status::Acknowledgement;
 use ahash::AHashMap;
 use diag::Metrics;
 use futures::future::BoxFuture;
@@ -178,6 +179,9 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
         };
         let shape = self.shape(view);
         let acknowledged = snapshot.acknowledgement(entry);
+        if acknowledged != Acknowledgement::Live {
+            self.shared.waited.is_unacknowledged(key);
+        }
         let known = Known {
             verdict: &entry.verdict,
             acknowledged,

@@ -8,9 +8,10 @@ use crate::status::Acknowledgement;
 use ahash::{AHashMap, AHashSet};
 use ir::{ObjectKey, ProblemKind, Verdict};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Without any Envoy nothing is acknowledged; the status says so then.
 const WITHOUT_PROXY: Duration = Duration::from_secs(2);
@@ -21,11 +22,14 @@ const BACKENDS_PER_SECOND: f64 = 100.0;
 /// So many at once, if there were few before.
 const BACKENDS_AT_ONCE: f64 = 100.0;
 
-/// The newest batches that were waited for long enough.
+/// What controllers and [`Wake`] tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Waited {
+    /// The newest batches that were waited for long enough.
     without_proxy: AtomicU64,
     with_proxy: AtomicU64,
+    unacknowledged: Mutex<AHashSet<ObjectKey>>,
+    bell: Notify,
 }
 
 impl Waited {
@@ -33,6 +37,18 @@ impl Waited {
     pub(super) fn is_over(&self, batch: u64, acknowledged: Acknowledgement) -> bool {
         let over = |until: &AtomicU64| until.load(Ordering::Relaxed) >= batch;
         over(&self.with_proxy) || acknowledged == Acknowledgement::NoProxy && over(&self.without_proxy)
+    }
+
+    /// A controller found that not every Envoy has the object. It was sent to look, so they all had it a moment ago; then
+    /// another Envoy or replica appeared. That it has it, too, must not go unheard.
+    pub(super) fn is_unacknowledged(&self, key: ObjectKey) {
+        self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.bell.notify_one();
+    }
+
+    /// Ends when [`Wake::step`] has such objects to take in.
+    pub(super) async fn rings(&self) {
+        self.bell.notified().await;
     }
 }
 
@@ -103,6 +119,7 @@ impl Wake {
             let missing = snapshot.backings.iter().filter(|(_, backing)| !backing.ready);
             missing.for_each(|(name, _)| self.backend(name, &snapshot, now));
         }
+        self.unacknowledged(&snapshot, now, &mut due);
         self.acknowledged(&snapshot, &mut due);
         self.patience(now, &mut due);
         self.endpoints(&snapshot, now);
@@ -168,6 +185,20 @@ impl Wake {
             keys.remove(key);
             if keys.is_empty() {
                 self.batches.remove(&batch);
+            }
+        }
+    }
+
+    /// Lets objects wait again, where they do not.
+    fn unacknowledged(&mut self, snapshot: &Snapshot, now: Instant, due: &mut Due) {
+        let keys = std::mem::take(&mut *self.waited.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner));
+        for key in keys {
+            let Some(entry) = snapshot.entries.get(&key) else { continue };
+            // What Envoy has nothing to say about is right as it is, and a search ends with another verdict.
+            let waits =
+                !awaits(&entry.verdict) || is_held(&entry.verdict) || self.waiting.get(&key) == Some(&entry.batch);
+            if !waits && !self.wait(&key, entry, snapshot, now) {
+                due.objects.push(key);
             }
         }
     }

@@ -103,6 +103,32 @@ fn an_edit_waits_for_its_acknowledgement() {
 }
 
 #[test]
+fn what_a_controller_finds_unacknowledged_waits_again() {
+    let mut scene = Scene::new();
+    scene.live(Some(0));
+    scene.due(0.0);
+    scene.put(Scene::verdict("a"), 1);
+    scene.put(Verdict { attached: false, ..Scene::verdict("b") }, 1);
+    assert_eq!(scene.due(0.1), ["b"]);
+    scene.live(Some(1));
+    assert_eq!(scene.due(0.2), ["a"]);
+    // Before the controller looks, another replica becomes known, which is not that far.
+    scene.snapshot.elsewhere = Some(0);
+    assert!(scene.due(0.3).is_empty());
+    for name in ["a", "b", "gone"] {
+        scene.waited.is_unacknowledged(key(name));
+    }
+    assert!(scene.due(0.4).is_empty());
+    assert_eq!(scene.wake.awaited(), Some(1));
+    scene.snapshot.elsewhere = Some(1);
+    assert_eq!(scene.due(0.5), ["a"]);
+    // It had become so before this was taken in.
+    scene.waited.is_unacknowledged(key("a"));
+    assert_eq!(scene.due(0.6), ["a"]);
+    assert!(scene.due(0.7).is_empty() && scene.wake.awaited().is_none());
+}
+
+#[test]
 fn waiting_ends_with_and_without_a_proxy() {
     let mut scene = Scene::new();
     scene.due(0.0);
