@@ -182,8 +182,8 @@ async fn storm(scene: &Scene) -> Result<Vec<f64>> {
         for index in 0..STORM.1 {
             ticks.tick().await;
             let path = format!("/storm-{index}/");
-            let begun = Instant::now();
-            scene.gateway.write(&format!("storm-{index}.yaml"), &one(scene, &format!("storm-{index}"), &path))?;
+            let begun =
+                scene.gateway.write(&format!("storm-{index}.yaml"), &one(scene, &format!("storm-{index}"), &path))?;
             written.send((path, begun))?;
         }
         anyhow::Ok(())
@@ -244,8 +244,7 @@ async fn clients(scene: &Scene, socket: &Path, rounds: usize) -> Result<Vec<f64>
     let mut times = Vec::new();
     for round in 0..rounds {
         let path = format!("/client-{round}/");
-        let begun = Instant::now();
-        scene.gateway.write("client.yaml", &one(scene, "client", &path))?;
+        let begun = scene.gateway.write("client.yaml", &one(scene, "client", &path))?;
         for client in &mut clients {
             client.until_route(&path).await?;
         }

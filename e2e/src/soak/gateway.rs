@@ -66,12 +66,13 @@ impl Gateway {
         Ok(Self { guard, folder, diagnostics, lines })
     }
 
-    /// Puts a file in its place at once, as `kubectl apply` would an object.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    /// Puts a file in its place at once, as `kubectl apply` would an object. Returns since when it is there: a disk may take
+    /// a tenth of a second for it, which is not the gateway's.
+    pub fn write(&self, name: &str, text: &str) -> Result<Instant> {
         let beside = self.folder.path().join(format!(".{name}.new"));
         std::fs::write(&beside, text)?;
         std::fs::rename(&beside, self.folder.path().join(name))?;
-        Ok(())
+        Ok(Instant::now())
     }
 
     /// Takes a file away.

@@ -156,8 +156,7 @@ impl Scene {
         match what {
             "Mapping" => {
                 let mut connection = self.dialer.http1(self.entry()).await?.0;
-                let begun = Instant::now();
-                self.gateway.write("switched.yaml", &switched(self.layout, name))?;
+                let begun = self.gateway.write("switched.yaml", &switched(self.layout, name))?;
                 self.until(&mut connection, "/switched/", name, begun).await
             }
             "endpoint" => self.endpoint(name).await,
@@ -340,8 +339,7 @@ pub async fn switches(programs: &Programs, mappings: usize, target: Target, coun
             // The Service is there before anybody uses it, as in a cluster.
             scene.gateway.write(&format!("{name}.yaml"), &service(&name, &instance, target))?;
         }
-        let begun = Instant::now();
-        scene.gateway.write("switched.yaml", &switched(scene.layout, &at))?;
+        let begun = scene.gateway.write("switched.yaml", &switched(scene.layout, &at))?;
         times.push(scene.until(&mut connection, "/switched/", &name, begun).await?.as_secs_f64() * 1e3);
         kept.push(instance);
         // Requests go on between two switches, and to the old target's end.
@@ -453,16 +451,14 @@ impl Scene {
     async fn endpoint(&self, name: &str) -> Result<Duration> {
         let instance = self.instances.get(name).context("no such instance")?;
         let mut connection = self.dialer.http1(self.entry()).await?.0;
-        let begun = Instant::now();
-        self.gateway.write("a.yaml", &service("a", instance, Target::Slices))?;
+        let begun = self.gateway.write("a.yaml", &service("a", instance, Target::Slices))?;
         self.until(&mut connection, "/switched/", name, begun).await
     }
 
     async fn certificate(&self, round: usize) -> Result<Duration> {
         let (certificate, key, print) =
             self.certificates.get((round + 1) % self.certificates.len()).context("no certificate")?;
-        let begun = Instant::now();
-        self.gateway.write("cert.yaml", &file(&[secret("cert", certificate, key)]))?;
+        let begun = self.gateway.write("cert.yaml", &file(&[secret("cert", certificate, key)]))?;
         self.handshake("h1.example", Some(print), begun).await
     }
 
@@ -474,8 +470,7 @@ impl Scene {
         if self.layout == Layout::Star && round == 0 {
             self.gateway.write(&format!("{GUEST}s.yaml"), &tls_listener(self.tls_port))?;
         }
-        let begun = Instant::now();
-        self.gateway.write(&format!("{name}.yaml"), &file(&objects))?;
+        let begun = self.gateway.write(&format!("{name}.yaml"), &file(&objects))?;
         self.handshake(&format!("{name}.example"), Some(print), begun).await
     }
 

@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
         let changed = self.world.all_answers().into_iter();
         let changed: Vec<_> = changed.filter(|(probe, answers)| self.ledger.expected(*probe) != *answers).collect();
         self.last = self.ledger.edit(what, changed);
-        self.gateway.write(name, text)
+        self.gateway.write(name, text).map(drop)
     }
 
     fn put_slot(&mut self, what: String, slot: usize) -> Result<()> {
@@ -486,7 +486,7 @@ impl<'a> Walk<'a> {
         let text = file(&[secret(name, &certificate, &key)]);
         let right: BTreeSet<Answer> = [Answer::from(print.as_str())].into();
         self.last = self.ledger.edit(format!("{name} becomes {print}"), [(Probe::Certificate(entry), right)]);
-        self.gateway.write(&format!("{name}.yaml"), &text)
+        self.gateway.write(&format!("{name}.yaml"), &text).map(drop)
     }
 
     /// Another TLS Host comes or goes, and nobody else notices.
