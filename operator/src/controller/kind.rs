@@ -180,7 +180,7 @@ impl<K: kube::Resource<DynamicType = ()> + 'static> Reconciler<K> {
         let shape = self.shape(view);
         let acknowledged = snapshot.acknowledgement(entry);
         if acknowledged != Acknowledgement::Live {
-            self.shared.waited.is_unacknowledged(key);
+            self.shared.waited.hand_back(key);
         }
         let known = Known {
             verdict: &entry.verdict,

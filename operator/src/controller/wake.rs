@@ -39,9 +39,9 @@ impl Waited {
         over(&self.with_proxy) || acknowledged == Acknowledgement::NoProxy && over(&self.without_proxy)
     }
 
-    /// A controller found that not every Envoy has the object. It was sent to look, so they all had it a moment ago; then
-    /// another Envoy or replica appeared. That it has it, too, must not go unheard.
-    pub(super) fn is_unacknowledged(&self, key: ObjectKey) {
+    /// A look found that not every Envoy has the object, and nobody may wait for it any more: they all had it when the
+    /// controller was sent to look, and then another Envoy or replica appeared. That it has it, too, must not go unheard.
+    pub(super) fn hand_back(&self, key: ObjectKey) {
         self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         self.bell.notify_one();
     }

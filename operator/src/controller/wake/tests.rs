@@ -116,14 +116,14 @@ fn what_a_controller_finds_unacknowledged_waits_again() {
     scene.snapshot.elsewhere = Some(0);
     assert!(scene.due(0.3).is_empty());
     for name in ["a", "b", "gone"] {
-        scene.waited.is_unacknowledged(key(name));
+        scene.waited.hand_back(key(name));
     }
     assert!(scene.due(0.4).is_empty());
     assert_eq!(scene.wake.awaited(), Some(1));
     scene.snapshot.elsewhere = Some(1);
     assert_eq!(scene.due(0.5), ["a"]);
     // It had become so before this was taken in.
-    scene.waited.is_unacknowledged(key("a"));
+    scene.waited.hand_back(key("a"));
     assert_eq!(scene.due(0.6), ["a"]);
     assert!(scene.due(0.7).is_empty() && scene.wake.awaited().is_none());
 }
