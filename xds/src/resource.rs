@@ -258,6 +258,9 @@ pub struct Resource {
     /// EDS and SDS names that must follow this resource on the stream, unasked (clusters only): Envoy keeps a cluster
     /// warming, and answers 503 for it, until they come, and does not ask for those it knows.
     pub companions: Companions,
+    /// The client needs more than this stream to make it ready (clusters only): a name to resolve, the health of endpoints
+    /// to check. Until then Envoy answers 503 for it and withholds the acknowledgement.
+    pub warms: bool,
 }
 
 /// A change of the store. Several deltas may carry the same batch number; numbers never go back.

@@ -156,6 +156,7 @@ mod tests {
             version: Version(version),
             payload: Payload::from(vec![]),
             companions: Arc::new([]),
+            warms: false,
         })
     }
 

@@ -70,6 +70,8 @@ pub struct Subscriber {
     passed_over: PerType<u32>,
     unasked_clusters_at: Option<Duration>,
     introduction_ends: Option<Duration>,
+    /// The response with the clusters that the stream begins with and that have to warm, and how long it is waited for.
+    warming: Option<(u64, Duration)>,
     /// When the next name is to be switched off that lingers.
     next_release: Option<Duration>,
     events: Vec<Event>,
@@ -93,6 +95,7 @@ impl Subscriber {
             passed_over: PerType::default(),
             unasked_clusters_at: None,
             introduction_ends: None,
+            warming: None,
             next_release: None,
             events: Vec::new(),
         }
@@ -165,7 +168,8 @@ impl Subscriber {
     /// When [`Subscriber::poll`] is to be called even if nothing happens.
     pub fn deadline(&self) -> Option<Duration> {
         let introduction = if self.claims() { self.introduction_ends } else { None };
-        [self.unasked_clusters_at, introduction, self.next_release].into_iter().flatten().min()
+        let warming = self.warming.map(|(_, until)| until);
+        [self.unasked_clusters_at, introduction, warming, self.next_release].into_iter().flatten().min()
     }
 
     /// What happened since the last call, in order.
@@ -223,6 +227,8 @@ impl Subscriber {
 
     fn on_answer(&mut self, kind: ResourceType, sent: Sent, error: Option<String>, now: Duration) {
         let client = self.id;
+        let accepts_clusters = kind == ResourceType::Cluster && error.is_none();
+        self.warming = self.warming.filter(|(nonce, _)| !accepts_clusters || sent.nonce < *nonce);
         let table = self.table_mut(kind);
         let event = match error {
             None => {
@@ -240,6 +246,7 @@ impl Subscriber {
     }
 
     fn on_time(&mut self, now: Duration) {
+        self.warming = self.warming.filter(|(_, until)| now < *until);
         if self.introduction_ends.is_some_and(|at| now >= at) {
             self.introduction_ends = None;
         }
@@ -270,6 +277,13 @@ impl Subscriber {
         self.cursor = Some(state.cursor());
         self.seen = state.batch();
         ResourceType::ALL.into_iter().for_each(|kind| self.tables.get_mut(kind).catch_up(state));
+    }
+
+    /// Whether routes would go to clusters that the client does not have yet, as the stream is young. Afterwards whoever
+    /// publishes knows which clusters are new.
+    fn awaits_clusters(&self) -> bool {
+        // A stream that breaks while a cluster warms is followed by one that asks for clusters only when that is over.
+        self.warming.is_some() || self.unasked_clusters_at.is_some() && self.claims()
     }
 
     /// Whether the client has resources from an earlier stream.

@@ -201,6 +201,7 @@ pub(crate) fn empty_resource(kind: ResourceType, name: &Arc<str>) -> Option<Arc<
         version: Version::ABSENT,
         payload: Payload::from(bytes),
         companions: Arc::new([]),
+        warms: false,
     }))
 }
 
@@ -221,6 +222,7 @@ mod tests {
             version: Version(0xbeef),
             payload: rope,
             companions: Arc::new([]),
+            warms: false,
         };
         let big = Resource { payload: Payload::from(vec![7; 70_000]), name: "big".into(), ..table.clone() };
         let response = Response {

@@ -153,6 +153,9 @@ fn follow(from: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
         // Whatever it is, it has to be read: a full pipe would stop whoever writes.
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
+            if is_usual(&line) {
+                continue;
+            }
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() >= LINES {
                 lines.remove(0);
@@ -160,4 +163,9 @@ fn follow(from: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
             lines.push(line);
         }
     });
+}
+
+/// A line of the access log that tells of nothing unexpected: no 503, or one of a Service without endpoints.
+fn is_usual(line: &str) -> bool {
+    line.starts_with("ACCESS ") && (!line.contains("\" 503 ") || line.contains("\" 503 UH "))
 }

@@ -10,6 +10,7 @@
 
 mod edits;
 mod faults;
+mod names;
 mod site;
 mod support;
 mod surroundings;

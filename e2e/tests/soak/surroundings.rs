@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A program that starts `nuncio` in namespaces of its own; `None`, said aloud, where they are forbidden.
-fn wrapped(folder: &Path, unshare: &str, before: &str) -> Option<std::path::PathBuf> {
+pub fn wrapped(folder: &Path, unshare: &str, before: &str) -> Option<std::path::PathBuf> {
     let possible = Command::new("sh").args(["-c", &format!("{unshare} sh -c '{before} true'")]).output().unwrap();
     if !possible.status.success() {
         say(&format!("skipped: `{unshare}` is not possible here: {}", String::from_utf8_lossy(&possible.stderr)));

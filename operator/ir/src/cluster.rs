@@ -178,3 +178,14 @@ pub struct Cluster {
     /// Active health checks.
     pub health_checks: Arc<[HealthCheck]>,
 }
+
+impl Cluster {
+    /// Whether Envoy needs more than its configuration to make the cluster ready: it resolves a name, or checks the health of
+    /// endpoints first. Routes to the cluster are answered with 503 meanwhile.
+    pub fn warms(&self) -> bool {
+        match self.discovery {
+            Discovery::Dns { .. } => true,
+            Discovery::Static { .. } | Discovery::Endpoints(_) => !self.health_checks.is_empty(),
+        }
+    }
+}

@@ -1,9 +1,9 @@
-//! A route that switches to a cluster which Envoy has yet to resolve by DNS keeps its old target meanwhile.
+//! A route that switches to a cluster which Envoy has yet to make ready keeps its old target meanwhile.
 //!
 //! Everything else can be sent back to back: endpoints follow their cluster on the stream. A name is resolved by Envoy
-//! itself, and until it is, requests to its cluster get 503. Envoy acknowledges clusters when none of them warms, so the
-//! acknowledgement of the response with the cluster says that it is ready; something else that does not resolve would
-//! withhold it, hence the limit. Nothing but the switched route waits.
+//! itself, and so is the health of endpoints checked; until then requests to the cluster get 503. Envoy acknowledges clusters
+//! when none of them warms, so the acknowledgement of the response with the cluster says that it is ready; something else
+//! that does not resolve would withhold it, hence the limit. Nothing but the switched route waits.
 
 use crate::snapshot::Snapshot;
 use ir::{Action, Bucket, Cluster, Discovery, ListId, ObjectKey, RouteGroup, RouteList, RowChanges};
@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The routes that are held back, and what they need until they are let go.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    /// New clusters that are being resolved: until when at most, and the clients that have not acknowledged them.
-    resolving: BTreeMap<Arc<str>, (Instant, BTreeSet<u64>)>,
+    /// New clusters that warm: until when at most, and the clients that have not acknowledged them.
+    warming: BTreeMap<Arc<str>, (Instant, BTreeSet<u64>)>,
     /// By id of the group.
     groups: BTreeMap<Arc<str>, Held>,
     /// Lists with such groups.
@@ -37,24 +37,22 @@ struct Held {
 
 impl Hold {
     /// The rows to render instead of those of a batch; `None` when nothing has to wait. `before` is the snapshot without
-    /// the batch. Costs nothing unless a batch brings a cluster that is resolved by DNS, or something is held.
+    /// the batch. Costs nothing unless a batch brings a cluster that has to warm, or something is held.
     pub(super) fn adjust(&mut self, rows: &RowChanges, before: &Snapshot, now: Instant) -> Option<RowChanges> {
         let clients: BTreeSet<u64> = before.clients.keys().copied().collect();
         if !clients.is_empty() {
-            let resolved = |row: &Arc<Cluster>| matches!(row.discovery, Discovery::Dns { .. });
-            let new = rows
-                .clusters
-                .iter()
-                .filter(|(name, row)| row.as_ref().is_some_and(resolved) && before.clusters.get(name).is_none());
+            let new = rows.clusters.iter().filter(|(name, row)| {
+                row.as_ref().is_some_and(|row| row.warms()) && before.clusters.get(name).is_none()
+            });
             let new = new.map(|(name, _)| (name.clone(), (now + PATIENCE, clients.clone())));
-            self.resolving.extend(new);
+            self.warming.extend(new);
         }
         for (name, row) in &rows.clusters {
             if row.is_none() {
-                self.resolving.remove(name);
+                self.warming.remove(name);
             }
         }
-        if self.resolving.is_empty() && self.groups.is_empty() {
+        if self.warming.is_empty() && self.groups.is_empty() {
             return None;
         }
         let mut rows = rows.clone();
@@ -75,7 +73,7 @@ impl Hold {
     /// A client has these clusters.
     pub(super) fn acknowledged<'a>(&mut self, client: u64, clusters: impl Iterator<Item = &'a Arc<str>>) {
         for name in clusters {
-            if let Some((_, waiting)) = self.resolving.get_mut(name) {
+            if let Some((_, waiting)) = self.warming.get_mut(name) {
                 waiting.remove(&client);
             }
         }
@@ -83,12 +81,12 @@ impl Hold {
 
     /// A client is gone.
     pub(super) fn disconnected(&mut self, client: u64) {
-        self.resolving.values_mut().for_each(|(_, waiting)| _ = waiting.remove(&client));
+        self.warming.values_mut().for_each(|(_, waiting)| _ = waiting.remove(&client));
     }
 
     /// When [`Hold::release`] has to be asked again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.resolving.values().map(|(until, _)| *until).min()
+        self.warming.values().map(|(until, _)| *until).min()
     }
 
     /// Objects whose routes are held back.
@@ -104,15 +102,15 @@ impl Hold {
     /// The rows of what has waited long enough, and the objects that they come of. `snapshot` has the present rows.
     pub(super) fn release(&mut self, snapshot: &Snapshot, now: Instant) -> Option<(RowChanges, Vec<ObjectKey>)> {
         let done = |(until, waiting): &(Instant, BTreeSet<u64>)| waiting.is_empty() || *until <= now;
-        let count = self.resolving.len();
-        self.resolving.retain(|_, state| !done(state));
-        if self.resolving.len() == count || self.groups.is_empty() {
+        let count = self.warming.len();
+        self.warming.retain(|_, state| !done(state));
+        if self.warming.len() == count || self.groups.is_empty() {
             return None;
         }
         let waiting_before: BTreeSet<ObjectKey> = self.objects(snapshot).into_iter().collect();
-        let resolving = &self.resolving;
+        let warming = &self.warming;
         let groups = self.groups.len();
-        self.groups.retain(|_, held| held.waits_for.iter().any(|name| resolving.contains_key(name)));
+        self.groups.retain(|_, held| held.waits_for.iter().any(|name| warming.contains_key(name)));
         if self.groups.len() == groups {
             return None;
         }
@@ -138,7 +136,7 @@ impl Hold {
         for bucket in new.buckets.iter().filter(|bucket| !unchanged(bucket)) {
             for group in &bucket.groups {
                 let waits_for: BTreeSet<Arc<str>> =
-                    targets(group).filter(|name| self.resolving.contains_key(*name)).cloned().collect();
+                    targets(group).filter(|name| self.warming.contains_key(*name)).cloned().collect();
                 if waits_for.is_empty() {
                     self.groups.remove(&group.id);
                     continue;

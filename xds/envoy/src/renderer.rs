@@ -11,7 +11,7 @@ use ir::{Cluster, ListId, Row, RowChanges};
 use prost::Message;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use xds::{Delta, Payload, Resource, ResourceType, Version};
+use xds::{Companions, Delta, Payload, Resource, ResourceType, Version};
 
 /// Settings of the renderer. None so far: everything it needs is in the rows.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +44,8 @@ impl Renderer {
     pub fn apply(&mut self, rows: &RowChanges, batch: u64) -> Delta {
         let mut delta = Delta { batch, ..Delta::default() };
         for (name, row) in &rows.clusters {
-            let companions = |row: &Arc<Cluster>| cluster::companions(row);
-            self.simple(ResourceType::Cluster, name, row, |row| cluster::message(row), companions, &mut delta);
+            let needs = |row: &Arc<Cluster>| (cluster::companions(row), row.warms());
+            self.simple(ResourceType::Cluster, name, row, |row| cluster::message(row), needs, &mut delta);
         }
         for (name, row) in &rows.endpoints {
             self.simple(
@@ -53,13 +53,13 @@ impl Renderer {
                 name,
                 row,
                 |row| endpoint::message(row),
-                |_| Arc::default(),
+                |_| Default::default(),
                 &mut delta,
             );
         }
         for (name, row) in &rows.secrets {
             let message = |row: &Arc<_>| secret::message(name, row);
-            self.simple(ResourceType::Secret, name, row, message, |_| Arc::default(), &mut delta);
+            self.simple(ResourceType::Secret, name, row, message, |_| Default::default(), &mut delta);
         }
         for (name, row) in &rows.listeners {
             self.listener(name, row, &mut delta);
@@ -85,7 +85,7 @@ impl Renderer {
         name: &Arc<str>,
         row: &Row<T>,
         message: impl Fn(&Arc<T>) -> M,
-        companions: impl Fn(&Arc<T>) -> Arc<[(ResourceType, Arc<str>)]>,
+        needs: impl Fn(&Arc<T>) -> (Companions, bool),
         delta: &mut Delta,
     ) {
         let Some(row) = row else { return self.remove(kind, name, delta) };
@@ -93,7 +93,8 @@ impl Renderer {
         let version = Version::of_hash(wire::hash(&bytes));
         if self.publish(kind, name, version) {
             let payload = Payload::from(bytes);
-            let resource = Resource { kind, name: name.clone(), version, payload, companions: companions(row) };
+            let (companions, warms) = needs(row);
+            let resource = Resource { kind, name: name.clone(), version, payload, companions, warms };
             delta.upserts.push(Arc::new(resource));
         }
     }
@@ -193,5 +194,5 @@ impl Renderer {
 }
 
 fn spliced(kind: ResourceType, name: &Arc<str>, version: Version, payload: Payload) -> Arc<Resource> {
-    Arc::new(Resource { kind, name: name.clone(), version, payload, companions: Arc::default() })
+    Arc::new(Resource { kind, name: name.clone(), version, payload, companions: Arc::default(), warms: false })
 }

@@ -22,6 +22,9 @@ const BULK_BYTES: usize = 1 << 20;
 const BULK_NAMES: usize = 1000;
 /// Rounds in which a large table may be overtaken by small ones before it has its turn.
 const PATIENCE: u32 = 32;
+/// How long what names clusters waits for those that a stream begins with and that have to warm. Something that does not
+/// resolve withholds the acknowledgement for a minute, hence the limit.
+const WARMING: Duration = Duration::from_secs(1);
 /// With more tables than this waiting, they are looked at again only when half the bytes in flight are answered.
 const FEW_TABLES: usize = 64;
 
@@ -32,14 +35,16 @@ impl Subscriber {
         self.next_release = None;
         let lingering = self.lingering_endpoints();
         lingering.iter().for_each(|name| self.table_mut(ResourceType::Endpoint).excuse(name));
-        self.clusters(state, &mut out);
+        self.clusters(state, now, &mut out);
         self.endpoints(state, &mut out);
         self.secrets(state, &mut out);
-        self.listeners(state, &mut out);
-        self.one_each(ResourceType::ExtensionConfig, state, &mut out);
-        let ending = self.released(ResourceType::Route, now, &BTreeSet::new());
-        self.table_mut(ResourceType::Route).dirty.extend(ending);
-        self.one_each(ResourceType::Route, state, &mut out);
+        if !self.awaits_clusters() {
+            self.listeners(state, &mut out);
+            self.one_each(ResourceType::ExtensionConfig, state, &mut out);
+            let ending = self.released(ResourceType::Route, now, &BTreeSet::new());
+            self.table_mut(ResourceType::Route).dirty.extend(ending);
+            self.one_each(ResourceType::Route, state, &mut out);
+        }
         self.cluster_removals(state, now, &mut out);
         let ending = self.released(ResourceType::Endpoint, now, &lingering);
         if !ending.is_empty() {
@@ -51,19 +56,41 @@ impl Subscriber {
 
     /// Additions and changes, each response followed by what its clusters wait for. Never held back by ACKs: Envoy
     /// withholds those of CDS while any cluster warms.
-    fn clusters(&mut self, state: &State, out: &mut Vec<Response>) {
+    fn clusters(&mut self, state: &State, now: Duration, out: &mut Vec<Response>) {
         let kind = ResourceType::Cluster;
         let names = std::mem::take(&mut self.table_mut(kind).dirty);
-        let (resources, removed) = self.targets(kind, &names, state);
-        // Listeners are asked for when the clusters of the first answer are warm: it must hold all of them.
-        let limit = if self.table(kind).responses == 0 { usize::MAX } else { RESPONSE_BYTES };
-        for chunk in self.chunks(kind, resources, limit, usize::MAX) {
-            self.send(kind, chunk.clone(), vec![], state, out);
-            self.companions(&chunk, state, out);
-        }
+        let (mut resources, removed) = self.targets(kind, &names, state);
+        // An Envoy that starts asks for listeners when all clusters of the first answer are warm. It holds everything that
+        // is ready at once, and nothing else: a single name that nobody resolves would keep all listeners away for a minute.
+        let first = self.table(kind).responses == 0;
+        let is_late = |resource: &mut Arc<Resource>| first && resource.warms && self.table(kind).is_new(&resource.name);
+        let late: Vec<_> = resources.extract_if(.., is_late).collect();
+        let limit = if first { usize::MAX } else { RESPONSE_BYTES };
+        self.send_clusters(resources, limit, state, out);
         if !removed.is_empty() || self.table(kind).answer_due {
             self.send(kind, vec![], removed, state, out);
         }
+        if let Some(nonce) = self.send_clusters(late, RESPONSE_BYTES, state, out) {
+            self.warming = Some((nonce, now + WARMING));
+        }
+    }
+
+    /// Returns the nonce of the last response with clusters.
+    fn send_clusters(
+        &mut self,
+        resources: Vec<Arc<Resource>>,
+        limit: usize,
+        state: &State,
+        out: &mut Vec<Response>,
+    ) -> Option<u64> {
+        let kind = ResourceType::Cluster;
+        let mut last = None;
+        for chunk in self.chunks(kind, resources, limit, usize::MAX) {
+            self.send(kind, chunk.clone(), vec![], state, out);
+            last = Some(self.last_nonce);
+            self.companions(&chunk, state, out);
+        }
+        last
     }
 
     /// Endpoints and secrets of clusters that were just sent, even when unchanged: a changed cluster warms until it is

@@ -333,6 +333,11 @@ impl Subscription {
         }
     }
 
+    /// Whether the client neither was sent nor claims anything under the name.
+    pub(super) fn is_new(&self, name: &str) -> bool {
+        self.entries.get(name).is_none_or(|entry| entry.known == Known::Never)
+    }
+
     /// Whether the client refused what the store has under the name.
     pub(super) fn is_refused(&self, state: &State, name: &Arc<str>) -> bool {
         let version = state.get(self.kind, name).map_or(Version::ABSENT, |resource| resource.version);

@@ -314,7 +314,14 @@ impl Gateway {
         bytes.hash(&mut hasher);
         let version = Version::of_hash(hasher.finish());
         let payload = Payload::from(bytes);
-        self.delta.upserts.push(Arc::new(Resource { kind, name: name.into(), version, payload, companions }));
+        self.delta.upserts.push(Arc::new(Resource {
+            kind,
+            name: name.into(),
+            version,
+            payload,
+            companions,
+            warms: false,
+        }));
     }
 }
 

@@ -45,6 +45,7 @@ impl Server {
             version: Version(version),
             payload: Payload::from(vec![0; bytes]),
             companions: Arc::new([]),
+            warms: false,
         };
         self.store.apply(Delta { batch: self.batch, upserts: vec![Arc::new(resource)], removals: vec![] });
     }

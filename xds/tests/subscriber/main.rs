@@ -13,3 +13,4 @@ mod property;
 mod refusal;
 mod removal;
 mod subscription;
+mod warming;

@@ -413,7 +413,9 @@ impl Model {
 }
 
 fn make(kind: ResourceType, name: &str, version: u64) -> Resource {
-    if kind == CDS { cluster(name, version) } else { resource(kind, name, version) }
+    // The last one has to be resolved as well.
+    let warms = name == "3";
+    if kind == CDS { Resource { warms, ..cluster(name, version) } } else { resource(kind, name, version) }
 }
 
 fn clusters_of(table: u64) -> Vec<String> {

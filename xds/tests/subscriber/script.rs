@@ -27,6 +27,7 @@ pub fn resource(kind: ResourceType, name: &str, version: u64) -> Resource {
         version: Version(version),
         payload: Payload::from(vec![0; 10]),
         companions: Arc::new([]),
+        warms: false,
     }
 }
 

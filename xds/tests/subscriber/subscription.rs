@@ -17,9 +17,9 @@ fn the_first_wildcard_is_answered_even_when_empty() {
 #[test]
 fn nobody_is_answered_before_the_store_is_published() {
     let mut s = Script::unpublished(Limits::default());
-    s.claim(LDS, &[], &[("web", 1)]);
+    s.wildcard(CDS).claim(LDS, &[], &[("web", 1)]);
     assert_eq!(s.sent(), [""; 0], "an empty answer would take the listener away");
-    assert_eq!(s.put([listener("web", 1)]).sent(), ["LDS"]);
+    assert_eq!(s.put([listener("web", 1)]).sent(), ["CDS", "LDS"]);
 }
 
 #[test]
@@ -125,6 +125,7 @@ fn a_reconnected_client_is_sent_what_changed_meanwhile() {
 #[test]
 fn claimed_names_that_are_gone_are_removed() {
     let mut s = Script::with([listener("web", 1)]);
+    s.wildcard(CDS).sent_and_acked();
     assert_eq!(s.claim(LDS, &[], &[("web", 1), ("old", 1)]).sent(), ["LDS -old"]);
     assert_eq!(s.claim(SDS, &["a"], &[("b", 1)]).sent(), ["SDS -a -b"], "b is not subscribed to");
     s.ack_all();
@@ -136,8 +137,8 @@ fn claimed_names_that_are_gone_are_removed() {
 #[test]
 fn versions_of_another_server_are_no_versions_of_ours() {
     let mut s = Script::with([listener("web", 1)]);
-    s.request(Request { initial_versions: vec![("web".into(), None)], ..ask(LDS, &[]) });
-    assert_eq!(s.sent(), ["LDS web@1"]);
+    s.wildcard(CDS).request(Request { initial_versions: vec![("web".into(), None)], ..ask(LDS, &[]) });
+    assert_eq!(s.sent(), ["CDS", "LDS web@1"]);
 }
 
 #[test]

@@ -35,6 +35,18 @@ fn streamed(name: &str) -> Arc<Cluster> {
     cluster(name, Discovery::Endpoints(format!("k8s/default/{name}/80").into()))
 }
 
+fn checked(name: &str) -> Arc<Cluster> {
+    let check = ir::HealthCheck {
+        healthy_threshold: 1,
+        unhealthy_threshold: 2,
+        interval_ms: 5_000,
+        timeout_ms: 3_000,
+        probe: ir::HealthProbe::Grpc { service: name.into(), authority: None },
+    };
+    let unchecked = streamed(name);
+    Arc::new(Cluster { health_checks: [check].into(), ..(*unchecked).clone() })
+}
+
 fn group(id: &str, cluster: &str) -> Arc<RouteGroup> {
     let forward = Forward {
         cluster: cluster.into(),
@@ -173,6 +185,19 @@ fn a_list_of_which_everything_that_changed_waits_is_not_made_anew() {
     assert_eq!(told(&rows).0, ["one→a", "two→b"]);
     scene.now += PATIENCE;
     assert_eq!(told(&scene.release().unwrap()).0, ["one→name", "two→b"]);
+}
+
+#[test]
+fn a_cluster_whose_endpoints_are_checked_first_is_waited_for() {
+    let mut scene = Scene::new();
+    let rows = scene.batch(RowChanges {
+        lists: vec![(id(), Some(list(&[("one", "checked"), ("two", "c")])))],
+        clusters: vec![("c".into(), Some(streamed("c"))), ("checked".into(), Some(checked("checked")))],
+        ..RowChanges::default()
+    });
+    assert_eq!(told(&rows).0, ["one→a", "two→c"]);
+    scene.hold.acknowledged(CLIENT, ["checked".into()].iter());
+    assert_eq!(told(&scene.release().unwrap()).0, ["one→checked", "two→c"]);
 }
 
 #[test]
