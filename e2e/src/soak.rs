@@ -24,7 +24,7 @@ pub mod walk;
 mod witness;
 pub mod world;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use backend::Instance;
 use client::Dialer;
 use gateway::{Gateway, Programs};
@@ -85,6 +85,9 @@ pub async fn run(programs: &Programs, options: &Options) -> Result<Outcome> {
     let mut walk =
         Walk::new(&gateway, ledger.clone(), dialer.clone(), world, certificates, options.seed, options.variants);
     walk.settle().await?;
+    if ledger.counts().3 > 0 {
+        bail!("the gateway does not serve what it was given:\n{}", gateway.output());
+    }
     let shared = Shared { dialer, ledger: ledger.clone(), slots, pause: options.pause, end: ended };
     let mut clients = load::start(&shared, options.clients, options.seed);
     let walked = walk.run(options.edits).await;
