@@ -11,6 +11,7 @@
 //! status       verdict and acknowledgement -> conditions
 //! controller   conditions -> the API server
 //! snapshot     what is published for readers; view: as the diagnostics show it
+//! room         memory that is given back
 //! control      the control plane process
 //! supervisor   the parent of control plane and Envoy
 //! ```
@@ -24,6 +25,7 @@ pub mod mailbox;
 pub mod pipeline;
 pub mod quarantine;
 pub mod replicas;
+mod room;
 pub mod settings;
 mod sharded;
 pub mod snapshot;

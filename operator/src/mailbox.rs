@@ -5,6 +5,7 @@
 
 use crate::feed::{FeedId, SourceProblem};
 use crate::replicas::{Generations, Report};
+use crate::room;
 use ahash::AHashMap;
 use compiler::Change;
 use ir::{Kind, ObjectKey};
@@ -186,6 +187,7 @@ impl Mailbox {
         loop {
             if !waiting.batch.is_empty() {
                 waiting.places.clear();
+                room::shrink(&mut waiting.places);
                 let batch = std::mem::take(&mut waiting.batch);
                 self.room.notify_all();
                 return Some(batch);

@@ -11,6 +11,7 @@ mod hold;
 mod memory;
 mod paranoid;
 mod progress;
+mod renewal;
 mod report;
 
 pub use memory::RefusalMemory;
@@ -21,6 +22,7 @@ use crate::feed::{Feed, FeedId};
 use crate::mailbox::{Batch, Mailbox};
 use crate::quarantine::{Decision, Quarantine, Scope, ScopeKind};
 use crate::replicas::Refused;
+use crate::room;
 use crate::snapshot::{Board, Client, Journal, Snapshot};
 use ahash::AHashMap;
 use compiler::{Change, Compiler, Object, Options, Outcome, Refusal, WantedChanges, WantedName};
@@ -30,6 +32,7 @@ use hold::Hold;
 use ir::{Kind, ObjectKey, RowChanges};
 use paranoid::Paranoid;
 use progress::Progress;
+use renewal::Renewal;
 use report::Reporter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,6 +81,7 @@ pub struct Pipeline {
     quarantine: Quarantine<Parts>,
     /// Routes that wait for Envoy to resolve a name.
     hold: Hold,
+    renewal: Renewal,
     paranoid: Option<Paranoid>,
     /// What the replicas know of each other.
     progress: Progress,
@@ -123,6 +127,7 @@ impl Pipeline {
             decided: Vec::new(),
             searching: false,
             hold: Hold::default(),
+            renewal: Renewal::default(),
             progress: Progress::default(),
             refused_with: BTreeMap::new(),
             retain: BTreeMap::new(),
@@ -143,7 +148,7 @@ impl Pipeline {
     /// Works until the mailbox is closed and empty, then stops the feeds.
     pub fn run(mut self) {
         self.publish_snapshot();
-        while let Some(batch) = self.mailbox.take_until(self.hold.due()) {
+        while let Some(batch) = self.mailbox.take_until(self.hold.due().into_iter().chain(self.renewal.due()).min()) {
             self.step(batch);
             while !self.decided.is_empty() && self.unlisted.is_empty() {
                 self.step(Batch::default());
@@ -187,8 +192,9 @@ impl Pipeline {
         self.release();
         self.agree();
         self.publish_snapshot();
-        // After what everybody reads: it takes as long as a start.
+        // After what everybody reads: these take as long as a start.
         self.doubt();
+        self.renew();
     }
 
     /// Says how far this replica is, finds out how far the others are, and takes over what their Envoys refused.
@@ -400,6 +406,7 @@ impl Pipeline {
             }
             Change::Gone(key) => {
                 let known = self.prints.remove(key).is_some();
+                room::shrink(&mut self.prints);
                 self.changed(key);
                 self.answered_secret(key);
                 if known {

@@ -142,6 +142,18 @@ impl<C> History<C> {
         if self.present { self.published.back() } else { None }
     }
 
+    /// Drops versions before the oldest that a client has acknowledged last: nobody is compared with them, and what they
+    /// hold may be all of a table that is nearly empty by now.
+    fn forget(&mut self) {
+        let place = |answers: &Answers<C>| {
+            let (acked, _) = answers.acked.as_ref()?;
+            self.published.iter().rposition(|published| published.version == *acked)
+        };
+        // Of a client that accepted nothing yet no place is known, and everything is kept.
+        let oldest = self.clients.values().map(|answers| place(answers).unwrap_or(0)).min().unwrap_or(0);
+        self.published.drain(..oldest);
+    }
+
     fn find(&self, version: u64) -> Option<&Published<C>> {
         self.published.iter().rev().find(|published| published.version == version)
     }
@@ -216,6 +228,9 @@ impl<C: Content> Quarantine<C> {
         };
         let answers = history.clients.entry(client).or_default();
         *answers = Answers { acked: Some((version, content)), refused: None, hopeless: false };
+        if !self.searches.contains_key(scope) {
+            history.forget();
+        }
         if let Some(search) = self.searches.get_mut(scope)
             && *search.owner.get_or_insert(client) == client
             && !search.unpublished

@@ -1,5 +1,6 @@
 //! A map whose copies share what did not change.
 
+use crate::room;
 use ahash::{AHashMap, RandomState};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -36,7 +37,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
         let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(at) else { return };
         match value {
             Some(value) => _ = Arc::make_mut(shard).insert(key, value),
-            None => _ = Arc::make_mut(shard).remove(&key),
+            None => {
+                let shard = Arc::make_mut(shard);
+                shard.remove(&key);
+                room::shrink(shard);
+            }
         }
     }
 

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use crate::resource::{Delta, PerType, Resource, ResourceType};
 
-/// Changed names kept for clients that lag behind; one further behind looks through everything once instead.
+/// Changed names kept for clients that lag behind, at most; one further behind looks through everything once instead.
 const LOG_NAMES: usize = 65_536;
+/// And at least; between the two, as many as there are resources: a longer log is no shortcut.
+const FEW_NAMES: usize = 1_024;
 
 /// All current resources, and a bounded log of the names that changed.
 ///
@@ -133,14 +135,30 @@ impl State {
                 self.note(kind, name);
             }
         }
+        self.forget();
     }
 
     fn note(&mut self, kind: ResourceType, name: Arc<str>) {
-        if self.log.len() >= LOG_NAMES {
-            self.log.pop_front();
-            self.dropped += 1;
-        }
         self.log.push_back(Changed { batch: self.batch, kind, name });
+    }
+
+    /// Drops the beginning of a log that is too long, and gives back room that is not needed any more.
+    fn forget(&mut self) {
+        let resources: usize = ResourceType::ALL.into_iter().map(|kind| self.tables.get(kind).len()).sum();
+        let limit = resources.clamp(FEW_NAMES, LOG_NAMES);
+        let old = self.log.len().saturating_sub(limit);
+        self.log.drain(..old);
+        self.dropped += old as u64;
+        if self.log.capacity() > 4 * limit {
+            self.log.shrink_to(2 * limit);
+        }
+        for kind in ResourceType::ALL {
+            let table = self.tables.get_mut(kind);
+            let len = table.len();
+            if table.capacity() > FEW_NAMES && len < table.capacity() / 8 {
+                table.shrink_to(len * 2);
+            }
+        }
     }
 }
 
@@ -198,6 +216,20 @@ mod tests {
         store.apply(upsert(2, vec![cluster("more", 1)]));
         assert_eq!(names(&store, 0), None);
         assert_eq!(names(&store, 1).map(|n| n.len()), Some(LOG_NAMES));
+    }
+
+    #[test]
+    fn a_log_longer_than_the_store_is_dropped() {
+        let store = Store::new();
+        store.apply(upsert(1, (0..10_000).map(|i| cluster(&i.to_string(), 1)).collect()));
+        assert_eq!(names(&store, 0).map(|n| n.len()), Some(10_000));
+        let removals = (0..9_990).map(|i| (ResourceType::Cluster, i.to_string().into())).collect();
+        store.apply(Delta { batch: 2, removals, ..Delta::default() });
+        assert_eq!(names(&store, 10_000), None);
+        let cursor = store.read().cursor();
+        store.apply(upsert(3, vec![cluster("more", 1)]));
+        assert_eq!(names(&store, cursor), Some(vec!["more@3".into()]));
+        assert!(store.read().log.capacity() <= 4 * FEW_NAMES);
     }
 
     #[test]

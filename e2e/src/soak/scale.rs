@@ -26,6 +26,8 @@ const CONNECTIONS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(40);
 /// What the names of Hosts that come and go begin with.
 const GUEST: &str = "guest";
+/// When nobody holds on to what is deleted any more, and free pages are given back.
+const GIVEN_BACK: Duration = Duration::from_secs(12);
 /// For the first configuration.
 const START: Duration = Duration::from_secs(600);
 
@@ -394,7 +396,7 @@ pub async fn live(
 }
 
 /// Creates and deletes that many Mappings, with a Service each, again and again. Gives the memory of the control plane in
-/// the beginning and after each round.
+/// the beginning, and for each round with all of them and some seconds after they are gone.
 pub async fn churn(programs: &Programs, mappings: usize, rounds: usize) -> Result<String> {
     let scene = Scene::start(programs, 1, Layout::Star).await?;
     let mut connection = scene.dialer.http1(scene.entry()).await?.0;
@@ -416,6 +418,7 @@ pub async fn churn(programs: &Programs, mappings: usize, rounds: usize) -> Resul
             scene.gateway.remove(&format!("churn-{index}.yaml"))?;
         }
         scene.patiently(&mut connection, &last, "404").await?;
+        tokio::time::sleep(GIVEN_BACK).await;
         let _ = write!(text, ", {high:.0} → {:.0}", memory(control)?);
     }
     text.push_str(" MiB\n");

@@ -99,6 +99,19 @@ impl Compiler {
         Self { db, listed: AHashMap::new() }
     }
 
+    /// A compiler that comes to the same rows and verdicts by the same inputs, compiled from scratch. Tables and the graph
+    /// keep the room of their largest day; this one has the room that it needs.
+    pub fn renewed(&self) -> Self {
+        let db = &self.db;
+        let objects = db.objects.iter().map(|(_, object)| Change::Put(object.clone()));
+        let retained = db.retained.iter().map(|(key, version)| Change::Retained(key, Some(version.clone())));
+        let refusals = db.refusals.iter().map(|(key, refusal)| Change::Refusal(key, Some(refusal.clone())));
+        let files = db.files.iter().map(|(path, content)| Change::File(path, Some(content.clone())));
+        let mut new = Self::new(db.options.clone());
+        new.apply(objects.chain(retained).chain(refusals).chain(files).collect());
+        new
+    }
+
     /// What the environment fixed.
     pub fn options(&self) -> &Options {
         &self.db.options

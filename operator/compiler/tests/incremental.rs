@@ -309,16 +309,19 @@ fn script() -> impl Strategy<Value = Vec<Vec<Step>>> {
 
 proptest! {
     /// Invariant 1: any sequence of batches comes to the same as one batch of the final inputs, and the changes that
-    /// were reported on the way add up to the result.
+    /// were reported on the way add up to the result; also when the compiler starts over on the way.
     #[test]
-    fn incremental_equals_from_scratch(script in script()) {
+    fn incremental_equals_from_scratch(script in script(), renewed_after in any::<u64>()) {
         let mut inputs = Inputs::default();
         let mut compiler = Compiler::new(Options::default());
         let mut mirror = Mirror::default();
         let mut verdicts = BTreeMap::new();
         mirror.apply(&compiler.apply(Vec::new()).rows);
-        for batch in &script {
+        for (number, batch) in script.iter().enumerate() {
             let changes: Vec<Change> = batch.iter().filter_map(|step| inputs.take(step)).collect();
+            if (renewed_after >> (2 * number % 64)).is_multiple_of(4) {
+                compiler = compiler.renewed();
+            }
             let outcome = compiler.apply(changes);
             prop_assert_eq!(outcome.panics, 0);
             mirror.apply(&outcome.rows);

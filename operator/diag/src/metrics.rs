@@ -39,6 +39,7 @@ pub struct Metrics {
     panics: Counter,
     paranoid_checks: Counter,
     paranoid_differences: Counter,
+    renewals: Counter,
     pushed_bytes: Counter,
     pushes: Family<TypeLabels, Counter>,
     acks: Family<TypeLabels, Counter>,
@@ -76,6 +77,7 @@ impl Default for Metrics {
             panics: Counter::default(),
             paranoid_checks: Counter::default(),
             paranoid_differences: Counter::default(),
+            renewals: Counter::default(),
             pushed_bytes: Counter::default(),
             pushes: Family::default(),
             acks: Family::default(),
@@ -100,6 +102,8 @@ impl Default for Metrics {
         registry.register("paranoid_checks", help, metrics.paranoid_checks.clone());
         let help = "Times that compiling from scratch came to something else: a defect";
         registry.register("paranoid_differences", help, metrics.paranoid_differences.clone());
+        let help = "Times that the compiler started over, as most of what it held was gone";
+        registry.register("renewals", help, metrics.renewals.clone());
         registry.register("resource_bytes", "Bytes of changed resources", metrics.pushed_bytes.clone());
         registry.register("resources_changed", "Resources published by type", metrics.pushes.clone());
         registry.register("xds_acks", "Responses that a client acknowledged", metrics.acks.clone());
@@ -128,6 +132,11 @@ impl Metrics {
     pub fn compiled_again(&self, same: bool) {
         self.paranoid_checks.inc();
         self.paranoid_differences.inc_by(u64::from(!same));
+    }
+
+    /// Compiler and renderer started over with empty tables.
+    pub fn renewed(&self) {
+        self.renewals.inc();
     }
 
     /// A batch was rendered.

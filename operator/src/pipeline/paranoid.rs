@@ -6,18 +6,18 @@
 use ahash::AHashMap;
 use compiler::{Change, Compiler, Options};
 use envoy::Renderer;
-use ir::{ObjectKey, RowChanges, Verdict};
+use ir::{ObjectKey, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use xds::{ResourceType, Store, Version};
+use xds::{Delta, ResourceType, Store, Version};
 
 /// Batches of which a script can consist; those before are one batch with everything that was there.
 const BATCHES: usize = 200;
 /// How long a script is made smaller.
 const SHRINKING: Duration = Duration::from_secs(5);
 /// Names that are told of one difference.
-const NAMES: usize = 20;
+pub(super) const NAMES: usize = 20;
 
 /// The second opinion.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Paranoid {
         let fresh = compile(&self.options, &self.inputs);
         let mut names = differences(compiler, &fresh);
         if let Some(store) = store {
-            names.extend(resources(store, &fresh.rows()));
+            let delta = Renderer::new(envoy::Options::default()).apply(&fresh.rows(), 1);
+            names.extend(resources(store, &delta));
         }
         let names: BTreeSet<String> = names.into_iter().take(NAMES).collect();
         let known = names == self.told;
@@ -208,9 +209,8 @@ fn by_key<K: Ord, V>(rows: &[(K, V)]) -> BTreeMap<&K, &V> {
     rows.iter().map(|(key, row)| (key, row)).collect()
 }
 
-/// What the store has differently from a fresh renderer.
-fn resources(store: &Store, rows: &RowChanges) -> BTreeSet<String> {
-    let delta = Renderer::new(envoy::Options::default()).apply(rows, 1);
+/// What the store has differently from everything that a fresh renderer gives.
+pub(super) fn resources(store: &Store, delta: &Delta) -> BTreeSet<String> {
     let mut wanted: AHashMap<(ResourceType, Arc<str>), Version> =
         delta.upserts.iter().map(|one| ((one.kind, one.name.clone()), one.version)).collect();
     let mut names = BTreeSet::new();

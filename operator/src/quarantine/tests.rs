@@ -366,3 +366,25 @@ proptest! {
         prop_assert!(world.reports.is_empty());
     }
 }
+
+#[test]
+fn versions_that_nobody_is_compared_with_are_forgotten() {
+    let mut quarantine = Quarantine::default();
+    let kept = |quarantine: &Quarantine<Table>| {
+        let history = quarantine.scopes.get(&scope());
+        history.into_iter().flat_map(|history| &history.published).map(|one| one.version).collect::<Vec<_>>()
+    };
+    for version in 1..=4 {
+        quarantine.published(version, &scope(), Some((version, Table::default())));
+    }
+    quarantine.refused(9, &scope(), 1, &"no".into());
+    quarantine.acked(ENVOY, &scope(), 2);
+    assert_eq!(kept(&quarantine), [1, 2, 3, 4], "the other client has accepted nothing");
+    quarantine.acked(9, &scope(), 3);
+    assert_eq!(kept(&quarantine), [2, 3, 4]);
+    quarantine.acked(ENVOY, &scope(), 4);
+    assert_eq!(kept(&quarantine), [3, 4]);
+    quarantine.disconnected(9);
+    quarantine.acked(ENVOY, &scope(), 4);
+    assert_eq!(kept(&quarantine), [4]);
+}

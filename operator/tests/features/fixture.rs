@@ -137,6 +137,19 @@ impl Gateway {
         }
     }
 
+    /// Waits until the metrics have that line.
+    pub async fn until_metric(&self, line: &str) {
+        let begun = std::time::Instant::now();
+        loop {
+            let metrics = self.metrics.text(&ObjectCounts::default(), 0);
+            if metrics.contains(line) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not in time: {line}{metrics}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until a condition of an object has that value and reason, `True/Programmed`.
     pub async fn condition(&self, key: &ObjectKey, kind: &str, value: &str) -> Condition {
         let find = |snapshot: &Snapshot| {

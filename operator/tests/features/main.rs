@@ -8,5 +8,6 @@ mod explain;
 mod fixture;
 mod pipe;
 mod refusal;
+mod renewal;
 mod running;
 mod supervise;

@@ -17,6 +17,9 @@ use crate::wire::Response;
 const OUTSTANDING_RESPONSES: usize = 4096;
 const OUTSTANDING_NAMES: usize = 262_144;
 
+/// Room for names that is kept when they go.
+const FEW_ENTRIES: usize = 1024;
+
 /// What the client has under a name, as far as the stream tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Known {
@@ -235,6 +238,10 @@ impl Subscription {
     fn forget(&mut self, name: &Arc<str>) {
         if let Some(entry) = self.entries.remove(name) {
             self.horizon.shift(entry.unsettled, None);
+        }
+        let left = self.entries.len();
+        if self.entries.capacity() > FEW_ENTRIES && left < self.entries.capacity() / 8 {
+            self.entries.shrink_to(left * 2);
         }
         self.dirty.remove(name);
         self.leaving.remove(name);

@@ -4,6 +4,7 @@ use super::parse::{self, Document};
 use crate::feed::SourceProblem;
 use crate::feed::expand::Expansion;
 use crate::feed::ports::PortChooser;
+use crate::room;
 use compiler::{Change, FileContent, Object, WantedChanges, WantedName};
 use ir::{Kind, ObjectKey, ProblemKind};
 use std::collections::hash_map::DefaultHasher;
@@ -413,6 +414,7 @@ impl Folder {
             }
             touched.insert(entry.key.clone());
         }
+        room::shrink(&mut self.claims);
     }
 
     /// Turns what may have changed into what did.
@@ -439,6 +441,7 @@ impl Folder {
                 }
             }
         }
+        room::shrink(&mut self.sent);
     }
 
     fn answer_files(&mut self, update: &mut Update) {

@@ -2,6 +2,7 @@
 
 use super::wire::{Form, Wire};
 use crate::replicas::Generations;
+use crate::room;
 use ahash::{AHashMap, AHashSet};
 use compiler::{Change, Object};
 use ir::{Kind, ObjectKey};
@@ -145,6 +146,7 @@ impl State {
 
     fn gone(&mut self, key: ObjectKey, step: &mut Step) {
         if let Some((_, part)) = self.prints.remove(&key) {
+            room::shrink(&mut self.prints);
             self.state.remove(part);
             step.changes.push(Change::Gone(key));
         }
