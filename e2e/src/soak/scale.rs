@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 /// What the names of Hosts that come and go begin with.
 const GUEST: &str = "guest";
 /// When nobody holds on to what is deleted any more, and free pages are given back.
-const GIVEN_BACK: Duration = Duration::from_secs(12);
+const GIVEN_BACK: Duration = Duration::from_secs(30);
 /// For the first configuration.
 const START: Duration = Duration::from_secs(600);
 

@@ -15,8 +15,9 @@ const WORTHWHILE: usize = 20_000;
 const TRIED_AFTER: u64 = 200;
 /// How much of the most has to be gone. What is left is compiled again, which costs less than what went has cost.
 const SHARE: usize = 4;
-/// Others hold on to something of the same objects for a little longer: clusters linger for six seconds.
-const PAGES_AFTER: Duration = Duration::from_secs(8);
+/// When free memory is first given back after that, and last: others hold on to something of the same objects for a while
+/// (clusters linger for six seconds, and an Envoy may take long to let go of them). Each time waits twice as long.
+const PAGES_AFTER: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(64));
 
 /// What to remember for it.
 #[derive(Debug, Default)]
@@ -25,14 +26,14 @@ pub(super) struct Renewal {
     most: usize,
     /// The batch of the last time.
     batch: u64,
-    /// When free memory is to be given back to the system.
-    pages_at: Option<Instant>,
+    /// When free memory is to be given back to the system, and how long that was waited for.
+    pages: Option<(Instant, Duration)>,
 }
 
 impl Renewal {
     /// When [`Pipeline::renew`] has to be asked again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.pages_at
+        self.pages.map(|(at, _)| at)
     }
 
     /// Whether so many rows are few.
@@ -45,9 +46,11 @@ impl Renewal {
 impl Pipeline {
     /// Starts over if that is worth while and nothing is under way.
     pub(super) fn renew(&mut self) {
-        if self.renewal.pages_at.is_some_and(|at| at <= Instant::now()) {
-            self.renewal.pages_at = None;
+        let now = Instant::now();
+        if let Some((_, waited)) = self.renewal.pages.take_if(|(at, _)| *at <= now) {
             room::give_back_pages();
+            let next = waited * 2;
+            self.renewal.pages = (next <= PAGES_AFTER.1).then(|| (now + next, next));
         }
         // What is held back is not what the compiler says, and a search goes on from what is out.
         let waits = !self.decided.is_empty() || self.hold.due().is_some() || self.quarantine.searching() > 0;
@@ -72,7 +75,7 @@ impl Pipeline {
         }
         self.metrics.renewed();
         self.renewal.most = compiler.nodes();
-        self.renewal.pages_at = Some(Instant::now() + PAGES_AFTER);
+        self.renewal.pages = Some((now + PAGES_AFTER.0, PAGES_AFTER.0));
         self.snapshot.rows(&rows);
         (self.compiler, self.renderer) = (compiler, renderer);
         // The same versions, so that nobody is told; the encoded resources are those that the renderer shares.
