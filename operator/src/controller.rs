@@ -139,7 +139,14 @@ impl Statuses {
 
     /// Writes statuses whenever this replica is the leader; returns when the election ends, with nothing under way.
     pub async fn run(self, mut leadership: Leadership) {
-        while leadership.becomes(true).await.is_ok() {
+        loop {
+            let leads = tokio::select! {
+                leads = leadership.becomes(true) => leads.is_ok(),
+                () = self.catch_up() => false,
+            };
+            if !leads {
+                return;
+            }
             let goes_on = tokio::select! {
                 () = self.lead(leadership.clone()) => true,
                 lost = leadership.becomes(false) => lost.is_ok(),
@@ -149,6 +156,14 @@ impl Statuses {
             if !goes_on {
                 return;
             }
+        }
+    }
+
+    /// What a replica that does not lead has to do meanwhile. Never ends.
+    async fn catch_up(&self) {
+        match &self.memory {
+            Some((memory, mailbox)) => memory.catch_up(&self.board, mailbox).await,
+            None => std::future::pending().await,
         }
     }
 

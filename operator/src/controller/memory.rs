@@ -4,12 +4,13 @@
 //! Only what is in force is kept: the last accepted version of an object that is accepted is the object itself. So an
 //! installation without mistakes has an empty memory. What is lost: an object that is made invalid while no replica runs
 //! has no earlier version to fall back to. The leader writes; every replica reads when it starts, before it publishes
-//! anything, and once more when it becomes the leader. Nothing of a Secret is in an object's spec, so nothing of one is here.
+//! anything, when it becomes the leader, and when it misses a version. Nothing of a Secret is in an object's spec, so
+//! nothing of one is here.
 
 use super::{late, warn};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
-use crate::snapshot::{Board, Remembered};
+use crate::snapshot::{Board, Entry, Remembered};
 use compiler::{Body, Change, Object, Refusal, WantedChanges};
 use ir::{Kind, ObjectKey};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -36,6 +37,10 @@ const REQUEST: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(10);
 /// How long a start waits for the memory. Without it refused versions are found out again, and retained ones are lost.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a replica that does not lead looks whether it misses versions, and how often for the same one.
+const CATCH_UP: (Duration, u8) =
+    if cfg!(test) { (Duration::from_millis(20), u8::MAX) } else { (Duration::from_secs(2), 5) };
 
 /// For a warning.
 const WHAT: &str = "what is to outlive a restart";
@@ -126,6 +131,31 @@ impl Memory {
         }
     }
 
+    /// Takes over versions that this replica misses, until the future is dropped; for one that does not lead. A replica that
+    /// starts in the moment of a mistake may find it instead of the version before, which was not written down yet when it
+    /// looked, and would be without that route for as long as it follows.
+    pub(super) async fn catch_up(&self, board: &Board, mailbox: &Mailbox) {
+        let mut warned = None;
+        let mut looks: BTreeMap<ObjectKey, u8> = BTreeMap::new();
+        loop {
+            tokio::time::sleep(CATCH_UP.0).await;
+            let snapshot = board.load();
+            let missed = snapshot.entries.iter().filter(|(_, entry)| misses(entry));
+            looks = missed.map(|(key, _)| (key.clone(), looks.get(key).copied().unwrap_or(0))).collect();
+            // One that never was right has no version before; nobody looks for it for ever.
+            if !snapshot.published || looks.values().all(|count| *count >= CATCH_UP.1) {
+                continue;
+            }
+            match self.load().await {
+                Ok(left) => {
+                    adopt(left, board, mailbox);
+                    looks.values_mut().for_each(|count| *count = count.saturating_add(1));
+                }
+                Err(error) => warn(&mut warned, WHAT, &error),
+            }
+        }
+    }
+
     /// Writes all, the one that says how many there are last; then those that are too many go.
     async fn write(&self, shards: &[String], before: usize) -> Result<(), kube::Error> {
         for (at, entries) in shards.iter().enumerate().rev() {
@@ -209,14 +239,17 @@ impl Feed for MemoryFeed {
     }
 }
 
+/// Whether an object is not accepted and no earlier version serves in its place.
+fn misses(entry: &Entry) -> bool {
+    !entry.verdict.accepted && !entry.verdict.retained
+}
+
 /// Takes over what this replica does not know, because it started between the mistake and its being written down.
 fn adopt(left: Vec<Change>, board: &Board, mailbox: &Mailbox) {
     let snapshot = board.load();
     let known = board.remembered().borrow().clone();
     let unknown = left.into_iter().filter(|change| match change {
-        Change::Retained(key, _) => {
-            snapshot.entries.get(key).is_some_and(|entry| !entry.verdict.accepted && !entry.verdict.retained)
-        }
+        Change::Retained(key, _) => snapshot.entries.get(key).is_some_and(misses),
         Change::Refusal(key, _) => snapshot.entries.get(key).is_some() && !known.refused.contains_key(key),
         _ => false,
     });

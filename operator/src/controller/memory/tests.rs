@@ -33,6 +33,39 @@ async fn loaded(server: &ApiServer) -> Vec<String> {
     changes.iter().map(|change| format!("{change:?}")).collect()
 }
 
+/// With `left`, which is not accepted, and `fine`, which is.
+fn board() -> Arc<Board> {
+    let board = Arc::new(Board::default());
+    let mut snapshot = Snapshot { published: true, ..Snapshot::default() };
+    for (name, accepted) in [("left", false), ("fine", true)] {
+        let verdict = Verdict {
+            about: key(name),
+            generation: 4,
+            accepted,
+            resolved: true,
+            attached: true,
+            retained: false,
+            problems: Vec::new(),
+            backend: None,
+            certificate: false,
+        };
+        snapshot.verdicts(&[(key(name), Some(Arc::new(verdict)))], 1);
+    }
+    board.publish(snapshot, Default::default());
+    board
+}
+
+/// Objects whose versions come next.
+async fn adopted(mailbox: &Arc<Mailbox>) -> Vec<String> {
+    let mailbox = mailbox.clone();
+    let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
+    let name = |(change, _): &(Change, Instant)| match change {
+        Change::Retained(key, _) => key.name.to_string(),
+        other => panic!("{other:?}"),
+    };
+    batch.changes.iter().map(name).collect()
+}
+
 #[tokio::test]
 async fn what_is_written_is_read_again() {
     let server = ApiServer::default();
@@ -99,35 +132,10 @@ async fn a_leader_keeps_it_and_takes_over_what_it_does_not_know() {
     let server = ApiServer::default();
     let memory = Memory::new(server.client(), "gateway", "nuncio");
     memory.write(&shards(&remembered(&[mapping("left", "/a/"), mapping("fine", "/b/")], &[])), 0).await.unwrap();
-    let (board, mailbox) = (Arc::new(Board::default()), Arc::new(Mailbox::default()));
-    let mut snapshot = Snapshot { published: true, ..Snapshot::default() };
-    for (name, accepted) in [("left", false), ("fine", true)] {
-        let verdict = Verdict {
-            about: key(name),
-            generation: 4,
-            accepted,
-            resolved: true,
-            attached: true,
-            retained: false,
-            problems: Vec::new(),
-            backend: None,
-            certificate: false,
-        };
-        snapshot.verdicts(&[(key(name), Some(Arc::new(verdict)))], 1);
-    }
-    board.publish(snapshot, Default::default());
+    let (board, mailbox) = (board(), Arc::new(Mailbox::default()));
     let (keeper, kept, letters) = (memory.clone(), board.clone(), mailbox.clone());
     let keeping = tokio::spawn(async move { keeper.keep(&kept, &letters).await });
-    let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
-    let adopted: Vec<String> = batch
-        .changes
-        .iter()
-        .map(|(change, _)| match change {
-            Change::Retained(key, _) => key.name.to_string(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(adopted, ["left"]);
+    assert_eq!(adopted(&mailbox).await, ["left"]);
     board.remember(|now| {
         *now = remembered(&[mapping("left", "/a/")], &["bad"]);
         true
@@ -142,6 +150,20 @@ async fn a_leader_keeps_it_and_takes_over_what_it_does_not_know() {
     server.wait_for_writes(3).await;
     assert!(server.get(PATH).is_none());
     keeping.abort();
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_lead_takes_over_what_it_misses() {
+    let server = ApiServer::default();
+    let memory = Memory::new(server.client(), "gateway", "nuncio");
+    let (board, mailbox) = (board(), Arc::new(Mailbox::default()));
+    let (follower, followed, letters) = (memory.clone(), board.clone(), mailbox.clone());
+    let following = tokio::spawn(async move { follower.catch_up(&followed, &letters).await });
+    // The leader writes it down when the replica has looked already.
+    tokio::time::sleep(CATCH_UP.0 * 2).await;
+    memory.write(&shards(&remembered(&[mapping("left", "/a/"), mapping("fine", "/b/")], &[])), 0).await.unwrap();
+    assert_eq!(adopted(&mailbox).await, ["left"]);
+    following.abort();
 }
 
 #[tokio::test]
