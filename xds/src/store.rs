@@ -11,7 +11,8 @@ use crate::resource::{Delta, PerType, Resource, ResourceType};
 
 /// Changed names kept for clients that lag behind, at most; one further behind looks through everything once instead.
 const LOG_NAMES: usize = 65_536;
-/// And at least; between the two, as many as there are resources: a longer log is no shortcut.
+/// And at least; between the two, as many as there are resources: a longer log is no shortcut. Room for so many names is
+/// also kept in a map when they go.
 const FEW_NAMES: usize = 1_024;
 
 /// All current resources, and a bounded log of the names that changed.
@@ -152,13 +153,15 @@ impl State {
         if self.log.capacity() > 4 * limit {
             self.log.shrink_to(2 * limit);
         }
-        for kind in ResourceType::ALL {
-            let table = self.tables.get_mut(kind);
-            let len = table.len();
-            if table.capacity() > FEW_NAMES && len < table.capacity() / 8 {
-                table.shrink_to(len * 2);
-            }
-        }
+        ResourceType::ALL.into_iter().for_each(|kind| shrink(self.tables.get_mut(kind)));
+    }
+}
+
+/// Gives back most of a map's room once it holds less than an eighth of it.
+pub(crate) fn shrink<V>(map: &mut AHashMap<Arc<str>, V>) {
+    if map.capacity() > FEW_NAMES && map.len() < map.capacity() / 8 {
+        let left = map.len();
+        map.shrink_to(left * 2);
     }
 }
 

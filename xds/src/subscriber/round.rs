@@ -2,7 +2,8 @@
 //!
 //! Make before break, pipelined: clusters, their endpoints and secrets, other endpoints and secrets, listeners, filter
 //! configurations, route tables. Envoy handles a stream in order, so nothing of this waits for an ACK of a type before
-//! it. What is switched off does wait: tables for the listeners, clusters and their endpoints for the tables too.
+//! it, except at the beginning of a stream, for clusters that warm. What is switched off does wait: tables for the
+//! listeners, clusters and their endpoints for the tables too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

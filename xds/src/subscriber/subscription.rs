@@ -9,16 +9,13 @@ use ahash::AHashMap;
 use super::horizon::Horizon;
 use super::refusal::{self, Refusals};
 use crate::resource::{Resource, ResourceType, Version};
-use crate::store::State;
+use crate::store::{self, State};
 use crate::wire::Response;
 
 /// Unanswered responses remembered for a type that is not gated. Envoy may withhold the ACKs of CDS for as long as it
 /// likes; beyond this the oldest are forgotten, and an answer to them is ignored.
 const OUTSTANDING_RESPONSES: usize = 4096;
 const OUTSTANDING_NAMES: usize = 262_144;
-
-/// Room for names that is kept when they go.
-const FEW_ENTRIES: usize = 1024;
 
 /// What the client has under a name, as far as the stream tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -239,10 +236,7 @@ impl Subscription {
         if let Some(entry) = self.entries.remove(name) {
             self.horizon.shift(entry.unsettled, None);
         }
-        let left = self.entries.len();
-        if self.entries.capacity() > FEW_ENTRIES && left < self.entries.capacity() / 8 {
-            self.entries.shrink_to(left * 2);
-        }
+        store::shrink(&mut self.entries);
         self.dirty.remove(name);
         self.leaving.remove(name);
         self.doomed.remove(name);
