@@ -3,12 +3,14 @@
 //! ```text
 //! parse    text -> documents -> JSON objects
 //! folder   what is in which file, who wins, what changed (no threads, no clock)
+//! watches  folders -> file events
 //! watch    file events -> folder -> mailbox
 //! ```
 
 mod folder;
 pub(crate) mod parse;
 mod watch;
+mod watches;
 
 pub use folder::{Folder, Sources, Update};
 pub use watch::FileFeed;

@@ -22,7 +22,7 @@ const FILE_BYTES: u64 = 256 << 20;
 const WANTED_BYTES: u64 = 1 << 20;
 /// No file system's clock is coarser than this while files are edited.
 const TICK: Duration = Duration::from_millis(50);
-/// Folders nested deeper are not entered; a loop of links ends here.
+/// Folders nested deeper are not entered.
 const DEPTH: usize = 32;
 
 /// What is read, and how.
@@ -69,6 +69,8 @@ pub struct Folder {
     /// Certificate files as they were handed on.
     contents: BTreeMap<Arc<str>, Option<FileContent>>,
     missing_roots: BTreeSet<PathBuf>,
+    /// Folders that the last look at everything went through.
+    folders: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +111,13 @@ impl Folder {
         &self.sources.roots
     }
 
-    /// Folders that hold wanted certificate files.
-    pub fn wanted_folders(&self) -> BTreeSet<PathBuf> {
-        self.contents.keys().filter_map(|path| Path::new(&**path).parent().map(Path::to_path_buf)).collect()
+    /// Folders in which something may happen that matters: those of manifests, and those of wanted certificate files.
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        let parent = |path: &Path| path.parent().map(Path::to_path_buf);
+        let certificates = self.contents.keys().filter_map(|path| parent(Path::new(&**path)));
+        // The folder of a single file: an editor replaces the file, and a watch on it would end.
+        let alone = self.sources.roots.iter().filter(|root| root.is_file()).filter_map(|root| parent(root));
+        self.folders.iter().cloned().chain(certificates).chain(alone).collect()
     }
 
     /// Whether certificate files are wanted.
@@ -129,13 +135,15 @@ impl Folder {
     pub(super) fn rescan_settled(&mut self, quiet: Duration) -> (Update, Vec<PathBuf>) {
         let now = SystemTime::now();
         let mut unsettled = Vec::new();
-        let mut present = BTreeMap::new();
+        let mut walk = Walk::default();
         let mut missing = BTreeSet::new();
         for root in &self.sources.roots {
-            if collect(root, 0, true, &mut present).is_err() {
+            if walk.enter(root, true).is_err() {
                 missing.insert(root.clone());
             }
         }
+        let Walk { files: present, folders, .. } = walk;
+        self.folders = folders;
         // A root that cannot be listed keeps its objects: an unmounted folder must not empty the gateway.
         let lost: Vec<PathBuf> = self
             .files
@@ -467,26 +475,43 @@ fn is_manifest(path: &Path) -> bool {
         && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
-fn collect(path: &Path, depth: usize, root: bool, out: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
-    let found = fs::metadata(path)?;
-    if found.is_file() {
-        if root || is_manifest(path) {
-            out.insert(path.to_path_buf(), stamp(&found));
+/// A look through folders.
+#[derive(Default)]
+struct Walk {
+    files: BTreeMap<PathBuf, Stamp>,
+    folders: BTreeSet<PathBuf>,
+    /// Device and inode of the folders on the way down: a link that leads up again ends there.
+    trail: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    fn enter(&mut self, path: &Path, root: bool) -> io::Result<()> {
+        let found = fs::metadata(path)?;
+        if found.is_file() {
+            if root || is_manifest(path) {
+                self.files.insert(path.to_path_buf(), stamp(&found));
+            }
+            return Ok(());
         }
-        return Ok(());
-    }
-    if !found.is_dir() || depth >= DEPTH {
-        return Ok(());
-    }
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        // Hidden folders hold the generations of a mounted ConfigMap, which are seen through their links.
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')) {
-            // A file that vanished meanwhile or may not be read is not a reason to lose the others.
-            let _ = collect(&path, depth + 1, false, out);
+        let identity = (found.dev(), found.ino());
+        if !found.is_dir() || self.trail.len() >= DEPTH || self.trail.contains(&identity) {
+            return Ok(());
         }
+        let entries = fs::read_dir(path)?;
+        self.folders.insert(path.to_path_buf());
+        self.trail.push(identity);
+        let done = entries.into_iter().try_for_each(|entry| {
+            let path = entry?.path();
+            // Hidden folders hold the generations of a mounted ConfigMap, which are seen through their links.
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')) {
+                // A file that vanished meanwhile or may not be read is not a reason to lose the others.
+                let _ = self.enter(&path, false);
+            }
+            Ok(())
+        });
+        self.trail.pop();
+        done
     }
-    Ok(())
 }
 
 fn stamp(found: &fs::Metadata) -> Stamp {
@@ -524,6 +549,12 @@ impl Update {
     /// True when there is nothing to hand on.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.notes.is_empty()
+    }
+
+    /// Puts what a later look found behind what this one did.
+    pub fn extend(&mut self, later: Self) {
+        self.changes.extend(later.changes);
+        self.notes.extend(later.notes);
     }
 
     /// The changes, leaving none behind.

@@ -5,13 +5,11 @@ use crate::feed::{Feed, FeedId, SourceProblem};
 use crate::mailbox::Mailbox;
 use anyhow::Context;
 use compiler::WantedChanges;
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use super::watches::{Bell, Happened, Watches, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,11 +26,11 @@ type Deadlines = BTreeMap<PathBuf, Instant>;
 #[derive(Debug)]
 pub struct FileFeed {
     inbox: Sender<Message>,
+    bell: Bell,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Message {
-    File(notify::Result<notify::Event>),
     Wanted(Arc<WantedChanges>),
     Stop,
 }
@@ -41,41 +39,35 @@ impl FileFeed {
     /// Reads everything once, posts it, says that it has listed, and goes on watching. Fails when a root does not exist.
     pub fn start(id: FeedId, mut folder: Folder, mailbox: Arc<Mailbox>) -> anyhow::Result<Self> {
         let (inbox, messages) = channel();
-        let events = inbox.clone();
-        let roots = Arc::new(Roots::new(folder.roots())?);
-        let certificates = Arc::new(AtomicBool::new(false));
-        let (below, wanted) = (roots.clone(), certificates.clone());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // A file that is written and renamed is five events, of which one says something.
-            let is_idle = |event: &notify::Event| is_idle(event, &below, wanted.load(Ordering::Relaxed));
-            if !event.as_ref().is_ok_and(is_idle) {
-                // The receiver is gone only when the feed is.
-                let _ = events.send(Message::File(event));
-            }
-        })
-        .context("cannot watch files")?;
+        let mut watches = Watches::new().context("cannot watch files")?;
         for root in folder.roots() {
-            // The folder of a single file is watched: an editor replaces the file, and a watch on it would end.
-            let found = std::fs::metadata(root).with_context(|| format!("cannot read {}", root.display()))?;
-            let (path, mode) = match found.is_dir() {
-                true => (root.as_path(), RecursiveMode::Recursive),
-                false => (
-                    root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(".".as_ref()),
-                    RecursiveMode::NonRecursive,
-                ),
-            };
-            watcher.watch(path, mode).with_context(|| format!("cannot watch {}", path.display()))?;
+            std::fs::metadata(root).with_context(|| format!("cannot read {}", root.display()))?;
         }
         let started = Instant::now();
-        let update = folder.rescan();
-        let (watched, told) = (BTreeSet::new(), Vec::new());
-        let mut feed = Watching { id, folder, mailbox, watcher, roots, certificates, watched, told };
+        let mut update = folder.rescan();
+        let mut unwatched = true;
+        while unwatched {
+            let (new, failed) = watches.follow(&folder.folders());
+            if let Some((path, error)) = failed.into_iter().next() {
+                return Err(error).with_context(|| format!("cannot watch {}", path.display()));
+            }
+            update.extend(if new { folder.rescan() } else { Update::default() });
+            unwatched = new;
+        }
+        let bell = watches.bell();
+        let mut feed = Watching { id, folder, mailbox, watches, told: Vec::new() };
         let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
             feed.post(update, started);
             feed.mailbox.listed(feed.id);
             feed.run(&messages);
         })?;
-        Ok(Self { inbox, thread: Some(thread) })
+        Ok(Self { inbox, bell, thread: Some(thread) })
+    }
+
+    fn say(&self, message: Message) {
+        // The receiver is gone only when the feed is.
+        let _ = self.inbox.send(message);
+        self.bell.ring();
     }
 }
 
@@ -85,11 +77,11 @@ impl Feed for FileFeed {
     }
 
     fn wanted(&self, changes: &Arc<WantedChanges>) {
-        let _ = self.inbox.send(Message::Wanted(changes.clone()));
+        self.say(Message::Wanted(changes.clone()));
     }
 
     fn stop(&mut self) {
-        let _ = self.inbox.send(Message::Stop);
+        self.say(Message::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -106,54 +98,30 @@ struct Watching {
     id: FeedId,
     folder: Folder,
     mailbox: Arc<Mailbox>,
-    watcher: RecommendedWatcher,
-    roots: Arc<Roots>,
-    /// Whether files beside manifests are wanted.
-    certificates: Arc<AtomicBool>,
-    /// Folders watched for the sake of certificate files.
-    watched: BTreeSet<PathBuf>,
+    watches: Watches,
     /// The problems that were posted last.
     told: Vec<SourceProblem>,
 }
 
-/// Roots as events name them (absolute) and as the user does.
-struct Roots(Vec<(PathBuf, PathBuf)>);
-
-impl Roots {
-    fn new(roots: &[PathBuf]) -> std::io::Result<Self> {
-        roots.iter().map(|root| Ok((std::path::absolute(root)?, root.clone()))).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// The user's spelling of a path of an event; `None` for what lies below no root, as the neighbours of a single file.
-    fn name(&self, path: &Path) -> Option<PathBuf> {
-        self.0.iter().find_map(|(absolute, given)| {
-            let rest = path.strip_prefix(absolute).ok()?;
-            Some(if rest.as_os_str().is_empty() { given.clone() } else { given.join(rest) })
-        })
-    }
+/// Where a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It may be a manifest, or lead to some.
+    Manifests,
+    /// It is not read for manifests: below no root, or hidden. What an editor has beside the file until it renames it, or
+    /// what a version control keeps. Names that begin with two dots are how a mounted ConfigMap changes.
+    Beside,
 }
 
-/// Whether a path is hidden below every root it is in, so that it is not read: what an editor has beside the file until it
-/// renames it, or what a version control keeps. Names that begin with two dots are how a mounted ConfigMap changes.
-fn is_private(path: &Path, roots: &Roots) -> bool {
-    let mut below = roots.0.iter().filter_map(|(_, given)| path.strip_prefix(given).ok());
-    let hidden = |name: &std::ffi::OsStr| {
-        let name = name.as_encoded_bytes();
-        name.starts_with(b".") && !name.starts_with(b"..")
-    };
-    below.all(|rest| rest.iter().any(hidden))
-}
-
-/// Whether an event says nothing: a file was opened or read, both names of a rename that is told of each as well, or, while
-/// no certificate is wanted, of hidden files.
-fn is_idle(event: &notify::Event, roots: &Roots, certificates: bool) -> bool {
-    let quiet = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
-        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => true,
-        _ => false,
-    };
-    let hidden = |path: &PathBuf| roots.name(path).is_some_and(|path| is_private(&path, roots));
-    !event.need_rescan() && (quiet || !certificates && event.paths.iter().all(hidden))
+impl Place {
+    fn of(path: &Path, roots: &[PathBuf]) -> Self {
+        let hidden = |name: &std::ffi::OsStr| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b".") && !name.starts_with(b"..")
+        };
+        let mut below = roots.iter().filter_map(|root| path.strip_prefix(root).ok());
+        if below.any(|rest| !rest.iter().any(hidden)) { Self::Manifests } else { Self::Beside }
+    }
 }
 
 /// What the events of a moment ask for.
@@ -175,23 +143,17 @@ impl Watching {
         let mut round = Instant::now() + ROUND;
         loop {
             let next = dirty.later.values().min().copied().unwrap_or(round).min(round);
-            let first = match messages.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            let happened = self.watches.wait(next.saturating_duration_since(Instant::now()));
             let received = Instant::now();
-            for message in first.into_iter().chain(messages.try_iter()) {
+            for happened in happened {
+                dirty.note(happened, received, self.folder.roots());
+            }
+            for message in messages.try_iter() {
                 match message {
-                    Message::File(Ok(event)) => dirty.note(&event, received, &self.roots),
-                    // Events were lost, or the watch has trouble: the look at everything finds what they said.
-                    Message::File(Err(_)) => dirty.everything = true,
                     Message::Wanted(changes) => {
-                        // Before they are read: what happens from then on has to be heard of.
-                        self.certificates.store(true, Ordering::Relaxed);
                         let update = self.folder.want(&changes);
-                        self.certificates.store(self.folder.wants_files(), Ordering::Relaxed);
-                        self.follow_wanted();
+                        // What happens from now on is heard of, and what happened between the reading and that is looked for.
+                        dirty.neighbours |= self.watches.follow(&self.folder.folders()).0;
                         self.post(update, received);
                     }
                     Message::Stop => return,
@@ -206,13 +168,16 @@ impl Watching {
             if neighbours || dirty.everything || !dirty.ready.is_empty() {
                 let ready = std::mem::take(&mut dirty.ready);
                 let mut update = self.folder.reload(&ready);
-                if std::mem::take(&mut dirty.everything) {
+                let mut everything = std::mem::take(&mut dirty.everything);
+                while everything {
                     let (more, unsettled) = self.folder.rescan_settled(OPEN);
-                    update.changes.extend(more.changes);
-                    update.notes.extend(more.notes);
+                    update.extend(more);
                     for path in unsettled {
                         dirty.later.entry(path).or_insert(received + OPEN);
                     }
+                    // What was written into a folder before it was watched gave no event. One that cannot be watched is looked
+                    // at in every round.
+                    everything = self.watches.follow(&self.folder.folders()).0;
                 }
                 self.post(update, received);
             }
@@ -233,55 +198,30 @@ impl Watching {
             self.mailbox.put(update.changes, received);
         }
     }
-
-    fn follow_wanted(&mut self) {
-        let wanted = self.folder.wanted_folders();
-        for folder in self.watched.difference(&wanted) {
-            let _ = self.watcher.unwatch(folder);
-        }
-        // A folder that cannot be watched is looked at in every round.
-        self.watched =
-            wanted.into_iter().filter(|path| self.watcher.watch(path, RecursiveMode::NonRecursive).is_ok()).collect();
-    }
 }
 
 impl Dirty {
-    fn note(&mut self, event: &notify::Event, now: Instant, roots: &Roots) {
-        if event.need_rescan() {
+    fn note(&mut self, happened: Happened, now: Instant, roots: &[PathBuf]) {
+        let Happened { path, what } = happened;
+        if what == What::Lost {
             self.everything = true;
-        }
-        for path in &event.paths {
-            let Some(path) = &roots.name(path) else {
-                // In a folder with certificates, or beside a single file.
-                self.neighbours = true;
-                continue;
-            };
-            if is_private(path, roots) {
-                self.neighbours = true;
-                continue;
-            }
-            match event.kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write))
-                | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
-                    self.later.remove(path);
-                    self.ready.insert(path.clone());
+        } else if Place::of(&path, roots) == Place::Beside {
+            self.neighbours = true;
+        } else {
+            match what {
+                What::Complete => {
+                    self.later.remove(&path);
                     // A link that is put in place (`..data`) changes what other paths lead to, a folder brings files.
                     self.everything |= !path.is_file() || path.extension().is_none();
+                    self.ready.insert(path);
                 }
-                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                    self.later.insert(path.clone(), now + AWAY);
+                What::Away => _ = self.later.insert(path, now + AWAY),
+                // The close that follows reads it at once. A link is complete when it is created.
+                What::Begun => {
+                    let due = if path.is_symlink() { now } else { now + OPEN };
+                    self.later.insert(path, due);
                 }
-                EventKind::Create(CreateKind::Folder) => {
-                    // Again later: what was written before the folder was watched gave no event.
-                    self.everything = true;
-                    self.later.insert(path.clone(), now + OPEN);
-                }
-                EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => {
-                    // The close that follows reads it at once. A link is complete when it is created.
-                    let linked = path.is_symlink();
-                    self.later.insert(path.clone(), if linked { now } else { now + OPEN });
-                }
-                _ => {}
+                What::Folder | What::Lost => self.everything = true,
             }
         }
     }
@@ -303,7 +243,8 @@ impl Dirty {
 mod tests {
     use super::*;
     use crate::feed::files::Sources;
-    use compiler::Change;
+    use compiler::{Change, WantedName};
+    use std::sync::mpsc::RecvTimeoutError;
     use std::fs::{create_dir, remove_file, rename, write};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -311,7 +252,7 @@ mod tests {
     struct Fixture {
         dir: tempfile::TempDir,
         mailbox: Arc<Mailbox>,
-        _feed: FileFeed,
+        feed: FileFeed,
     }
 
     fn mapping(prefix: &str) -> String {
@@ -329,7 +270,7 @@ mod tests {
             let mailbox = Arc::new(Mailbox::default());
             let sources = Sources { roots: vec![root], namespace: "default".into(), ..Sources::default() };
             let feed = FileFeed::start(FeedId(0), Folder::new(sources), mailbox.clone()).unwrap();
-            let fixture = Self { dir, mailbox, _feed: feed };
+            let fixture = Self { dir, mailbox, feed };
             assert_eq!(fixture.next(), ["put m"]);
             fixture
         }
@@ -413,39 +354,55 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_not_looked_at() {
-        let roots = Roots(vec![("/home/.me/manifests".into(), "../.me/manifests".into())]);
-        let hidden = |path: &str| is_private(&roots.name(Path::new(path)).unwrap(), &roots);
-        assert!(hidden("/home/.me/manifests/.m.yaml.swp") && hidden("/home/.me/manifests/.git/objects/12"));
-        assert!(!hidden("/home/.me/manifests/m.yaml") && !hidden("/home/.me/manifests/..data"));
-        let both = Roots(vec![("/m".into(), "/m".into()), ("/m/.in".into(), "/m/.in".into())]);
-        assert!(!is_private(Path::new("/m/.in/a.yaml"), &both) && is_private(Path::new("/m/.out/a.yaml"), &both));
-        let at = |kind: EventKind, name: &str| {
-            let path = Path::new("/home/.me/manifests").join(name);
+        let roots: [PathBuf; 1] = ["../.me/manifests".into()];
+        let place = |path: &str| Place::of(Path::new(path), &roots);
+        assert_eq!(place("../.me/manifests/.m.yaml.swp"), Place::Beside);
+        assert_eq!(place("../.me/manifests/.git/objects/12"), Place::Beside);
+        assert_eq!(place("../.me/manifests/m.yaml"), Place::Manifests);
+        assert_eq!(place("../.me/manifests/..data"), Place::Manifests);
+        assert_eq!(place("../.me/tls.crt"), Place::Beside, "beside a root there may be what it leads to");
+        let both: [PathBuf; 2] = ["/m".into(), "/m/.in".into()];
+        assert_eq!(Place::of(Path::new("/m/.in/a.yaml"), &both), Place::Manifests);
+        assert_eq!(Place::of(Path::new("/m/.out/a.yaml"), &both), Place::Beside);
+        let one: [PathBuf; 1] = ["m.yaml".into()];
+        assert_eq!(Place::of(&Path::new("").join("m.yaml"), &one), Place::Manifests);
+        let at = |what: What, name: &str| {
             let mut dirty = Dirty::default();
-            dirty.note(&notify::Event::new(kind).add_path(path), Instant::now(), &roots);
+            let path = Path::new("../.me/manifests").join(name);
+            dirty.note(Happened { path, what }, Instant::now(), &roots);
             (dirty.everything, dirty.ready.len() + dirty.later.len(), dirty.neighbours)
         };
-        let moved = EventKind::Modify(ModifyKind::Name(RenameMode::From));
-        assert_eq!(at(moved, ".m.yaml.tmp"), (false, 0, true));
-        assert_eq!(at(moved, "m.yaml"), (false, 1, false));
-        assert_eq!(at(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "..data"), (true, 1, false));
-        let idle = |kind: EventKind, name: &str, certificates: bool| {
-            let path = Path::new("/home/.me/manifests").join(name);
-            is_idle(&notify::Event::new(kind).add_path(path), &roots, certificates)
-        };
-        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        assert!(idle(moved, ".m.yaml.tmp", false) && idle(closed, ".m.yaml.tmp", false));
-        assert!(!idle(moved, ".m.yaml.tmp", true) && !idle(moved, "m.yaml", false) && !idle(closed, "m.yaml", false));
-        assert!(!idle(closed, "../tls.crt", false), "beside a root there may be what it leads to");
-        assert!(idle(EventKind::Access(AccessKind::Open(AccessMode::Any)), "m.yaml", true));
+        assert_eq!(at(What::Away, ".m.yaml.tmp"), (false, 0, true));
+        assert_eq!(at(What::Away, "m.yaml"), (false, 1, false));
+        assert_eq!(at(What::Complete, "..data"), (true, 1, false));
+        assert_eq!(at(What::Lost, ""), (true, 0, false));
     }
 
     #[test]
-    fn paths_are_spelled_as_the_user_does() {
-        let roots =
-            Roots(vec![("/manifests/dir".into(), "dir".into()), ("/manifests/one.yaml".into(), "./one.yaml".into())]);
-        assert_eq!(roots.name(Path::new("/manifests/dir/a/b.yaml")), Some("dir/a/b.yaml".into()));
-        assert_eq!(roots.name(Path::new("/manifests/one.yaml")), Some("./one.yaml".into()));
-        assert_eq!(roots.name(Path::new("/manifests/two.yaml")), None);
+    fn a_certificate_is_heard_of_wherever_it_is() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let path: Arc<str> = elsewhere.path().join("tls.crt").to_str().unwrap().into();
+        let at = Fixture::new(false);
+        let added = [WantedName::File(path.clone())].into();
+        at.feed.wanted(&Arc::new(WantedChanges { added, ..WantedChanges::default() }));
+        assert!(at.next()[0].contains("None"));
+        write(&*path, "first").unwrap();
+        assert!(at.next()[0].contains("Bytes"));
+        // As a mounted Secret changes.
+        let next = elsewhere.path().join(".next");
+        write(&next, "second").unwrap();
+        rename(next, &*path).unwrap();
+        assert!(at.next()[0].contains("Bytes"));
+    }
+
+    #[test]
+    fn links_in_a_circle_end() {
+        let at = Fixture::new(false);
+        for name in ["one", "two"] {
+            std::os::unix::fs::symlink(at.dir.path(), at.path(name)).unwrap();
+        }
+        create_dir(at.path("new")).unwrap();
+        write(at.path("new/n.yaml"), mapping("/x").replace("name: m", "name: new")).unwrap();
+        assert_eq!(at.next(), ["put new"]);
     }
 }
