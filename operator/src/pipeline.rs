@@ -639,7 +639,7 @@ impl Pipeline {
         if *self.snapshot.waiting_for != waiting {
             self.snapshot.waiting_for = Arc::new(waiting);
         }
-        self.board.publish(self.snapshot.clone(), std::mem::take(&mut self.changed));
+        self.board.publish(self.snapshot.clone(), &mut self.changed);
     }
 }
 

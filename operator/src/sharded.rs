@@ -5,40 +5,49 @@ use ahash::{AHashMap, RandomState};
 use std::hash::Hash;
 use std::sync::Arc;
 
-const SHARDS: usize = 256;
+/// Branches, and shards of each.
+const WIDTH: usize = 32;
 
-/// A map in 256 shared pieces: a copy costs one counter, a change of a copied map costs 256 counters and one piece. The
-/// pipeline publishes copies of several in every batch, and most batches change few of them.
+type Shard<K, V> = Arc<AHashMap<K, V>>;
+type Branch<K, V> = Arc<[Shard<K, V>; WIDTH]>;
+
+/// A map in 32 times 32 shared shards: a copy costs one counter, a change of a copied map costs twice 32 counters and one
+/// shard. The pipeline publishes copies of several in every batch, and most batches change few of them. A counter is a
+/// line of memory that nobody has read since the last batch.
 #[derive(Debug)]
 pub struct Sharded<K, V> {
-    shards: Arc<[Arc<AHashMap<K, V>>]>,
+    branches: Arc<[Branch<K, V>; WIDTH]>,
     hasher: RandomState,
 }
 
 impl<K, V> Clone for Sharded<K, V> {
     fn clone(&self) -> Self {
-        Self { shards: self.shards.clone(), hasher: self.hasher.clone() }
+        Self { branches: self.branches.clone(), hasher: self.hasher.clone() }
     }
 }
 
 impl<K, V> Default for Sharded<K, V> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect(), hasher: RandomState::with_seeds(7, 1, 8, 2) }
+        // One empty shard for all places; each gets its own with its first entry.
+        let shard = Shard::default();
+        let branch: Branch<K, V> = Arc::new(std::array::from_fn(|_| shard.clone()));
+        let branches = Arc::new(std::array::from_fn(|_| branch.clone()));
+        Self { branches, hasher: RandomState::with_seeds(7, 1, 8, 2) }
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
     /// Puts a value, or takes it away.
     pub fn set(&mut self, key: K, value: Option<V>) {
-        let at = self.at(&key);
         if value.is_none() && self.get(&key).is_none() {
             return;
         }
-        let Some(shard) = Arc::make_mut(&mut self.shards).get_mut(at) else { return };
+        let (branch, shard) = self.at(&key);
+        let branch = Arc::make_mut(&mut self.branches).get_mut(branch).map(Arc::make_mut);
+        let Some(shard) = branch.and_then(|branch| branch.get_mut(shard)).map(Arc::make_mut) else { return };
         match value {
-            Some(value) => _ = Arc::make_mut(shard).insert(key, value),
+            Some(value) => _ = shard.insert(key, value),
             None => {
-                let shard = Arc::make_mut(shard);
                 shard.remove(&key);
                 room::shrink(shard);
             }
@@ -47,16 +56,18 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
 
     /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.shards.get(self.at(key))?.get(key)
+        let (branch, shard) = self.at(key);
+        self.branches.get(branch)?.get(shard)?.get(key)
     }
 
     /// All entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        self.branches.iter().flat_map(|branch| branch.iter()).flat_map(|shard| shard.iter())
     }
 
-    fn at(&self, key: &K) -> usize {
-        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0)
+    fn at(&self, key: &K) -> (usize, usize) {
+        let hash = usize::try_from(self.hasher.hash_one(key) % (WIDTH * WIDTH) as u64).unwrap_or(0);
+        (hash / WIDTH, hash % WIDTH)
     }
 }
 

@@ -80,8 +80,8 @@ impl Board {
         self.bell.subscribe()
     }
 
-    /// Replaces the snapshot and wakes who waits for it. `changed` says what is different in it.
-    pub fn publish(&self, snapshot: Snapshot, changed: Journal) {
+    /// Replaces the snapshot and wakes who waits for it. `changed` says what is different in it, and is empty afterwards.
+    pub fn publish(&self, snapshot: Snapshot, changed: &mut Journal) {
         let is_news = {
             let mut followed = self.lock();
             let before = self.latest.load();
@@ -93,7 +93,9 @@ impl Board {
             });
             drop(before);
             self.latest.store(Arc::new(snapshot));
-            if let Some(Followed { journal, .. }) = &mut *followed {
+            // An empty one is not even replaced by an empty one: that asks for random numbers.
+            let changed = (!changed.is_empty()).then(|| std::mem::take(changed));
+            if let (Some(Followed { journal, .. }), Some(changed)) = (&mut *followed, changed) {
                 journal.objects.extend(changed.objects);
                 journal.backends.extend(changed.backends);
             }
@@ -298,8 +300,8 @@ mod tests {
     fn a_follower_is_woken_by_news_only() {
         let board = Board::default();
         let mut bell = board.subscribe();
-        let mut rang = |snapshot: Snapshot, changed: Journal| {
-            board.publish(snapshot, changed);
+        let mut rang = |snapshot: Snapshot, mut changed: Journal| {
+            board.publish(snapshot, &mut changed);
             let rang = bell.has_changed().unwrap();
             bell.mark_unchanged();
             rang

@@ -155,8 +155,25 @@ pub fn decode<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
 
 /// Decodes a view of an object of which most fields are of no interest, so none are listed.
 pub(crate) fn decode_view<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
-    let decoded = decode(raw);
-    Decoded { unknown: Vec::new(), ..decoded }
+    let raw = raw.into();
+    // Every slice of a cluster has fields that the view lacks: to look for their paths would be most of the work.
+    let viewed = if raw.too_deep() { None } else { view(raw) };
+    match viewed {
+        Some(value) => Decoded { value: Ok(value), unknown: Vec::new() },
+        None => Decoded { unknown: Vec::new(), ..decode(raw) },
+    }
+}
+
+/// `None` where something is wrong.
+fn view<S: DeserializeOwned>(raw: Raw<'_>) -> Option<S> {
+    match raw {
+        Raw::Value(value) => S::deserialize(Strict::<_, false>(value)).ok(),
+        Raw::Text(text) => {
+            let mut json = serde_json::Deserializer::from_str(text);
+            let value = S::deserialize(Strict::<_, false>(&mut json)).ok()?;
+            json.end().is_ok().then_some(value)
+        }
+    }
 }
 
 fn track<'de, S, D>(deserializer: D) -> Decoded<S>

@@ -1,7 +1,7 @@
 //! All tables, and how a changed row of one moves the indexes that others read.
 
 use crate::change::{FileContent, Refusal, WantedName};
-use crate::incr::{Graph, Set, Table};
+use crate::incr::{Graph, MOST_TABLES, Set, Table};
 use crate::object::Object;
 use crate::options::Options;
 use crate::parse::{ParsedListener, ParsedModule, Selector};
@@ -61,7 +61,10 @@ macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $row:ty,)*) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "numbers of tables, in the order of stages")]
         #[repr(u8)]
+        #[derive(Clone, Copy)]
         enum Number { $($name,)* Count }
+
+        const _: () = assert!(Number::Count as usize <= MOST_TABLES);
 
         /// Every table of the compiler, inputs first, each after those that it reads.
         pub struct Db {
@@ -97,11 +100,16 @@ macro_rules! tables {
 
             /// Forgets keys without row and reader.
             pub fn sweep(&mut self) {
-                self.fresh_upstreams.take();
+                if !self.fresh_upstreams.get_mut().is_empty() {
+                    self.fresh_upstreams.take();
+                }
                 // Later tables read earlier ones, so going backwards frees chains of them in one pass.
-                let mut sweeps: Vec<fn(&mut Db)> = vec![$(|db: &mut Db| db.$name.sweep(&db.graph),)*];
-                while let Some(sweep) = sweeps.pop() {
-                    sweep(self);
+                let sweeps: [(Number, fn(&mut Db)); _] =
+                    [$((Number::$name, |db: &mut Db| db.$name.sweep(&db.graph)),)*];
+                for (number, sweep) in sweeps.into_iter().rev() {
+                    if self.graph.has_orphans(number as u8) {
+                        sweep(self);
+                    }
                 }
             }
         }

@@ -14,6 +14,6 @@ mod graph;
 mod set;
 mod table;
 
-pub use graph::{Graph, Reads};
+pub use graph::{Graph, MOST_TABLES, Reads};
 pub use set::Set;
 pub use table::Table;

@@ -104,10 +104,10 @@ impl Scene {
         self.live(live, journal);
     }
 
-    fn live(&mut self, live: Option<u64>, journal: Journal) {
+    fn live(&mut self, live: Option<u64>, mut journal: Journal) {
         let clients = live.map(|live| (1, Proxy { live, ..Proxy::default() }));
         self.snapshot.clients = Arc::new(clients.into_iter().collect());
-        self.board.publish(self.snapshot.clone(), journal);
+        self.board.publish(self.snapshot.clone(), &mut journal);
     }
 
     fn metric(&self, name: &str) -> u64 {

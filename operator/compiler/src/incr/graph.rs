@@ -94,10 +94,42 @@ struct Inner {
     nodes: Vec<Node>,
     free: Vec<u32>,
     /// Per table: slots to re-run.
-    dirty: Vec<Vec<u32>>,
+    dirty: Slots,
     /// Per table: slots that may have become unreachable.
-    orphans: Vec<Vec<u32>>,
+    orphans: Slots,
 }
+
+/// Slots of each table. Most batches leave most tables alone; one word says which.
+#[derive(Default)]
+struct Slots {
+    filled: u64,
+    lists: Vec<Vec<u32>>,
+}
+
+impl Slots {
+    fn new(tables: usize) -> Self {
+        Self { filled: 0, lists: vec![Vec::new(); tables] }
+    }
+
+    fn has(&self, table: u8) -> bool {
+        self.filled >> table & 1 == 1
+    }
+
+    fn push(&mut self, table: u8, slot: u32) {
+        if let Some(list) = self.lists.get_mut(table as usize) {
+            list.push(slot);
+            self.filled |= 1 << table;
+        }
+    }
+
+    fn take(&mut self, table: u8) -> Vec<u32> {
+        self.filled &= !(1 << table);
+        self.lists.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
+    }
+}
+
+/// A graph has no more tables than this.
+pub const MOST_TABLES: usize = u64::BITS as usize;
 
 /// The dependency graph of all tables. Interior mutability, because looking at an absent row has to remember it.
 pub struct Graph {
@@ -105,11 +137,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// A graph for that many tables.
+    /// A graph for that many tables, [`MOST_TABLES`] at most.
     pub fn new(tables: usize) -> Self {
-        let mut inner = Inner::default();
-        inner.dirty.resize_with(tables, Vec::new);
-        inner.orphans.resize_with(tables, Vec::new);
+        let inner = Inner { dirty: Slots::new(tables), orphans: Slots::new(tables), ..Inner::default() };
         Self { inner: RefCell::new(inner) }
     }
 
@@ -166,8 +196,12 @@ impl Graph {
 
     /// The slots of a table that have to be re-run; they count as clean from here on.
     pub(super) fn take_dirty(&self, table: u8) -> Vec<u32> {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.dirty.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
+        self.inner.borrow_mut().dirty.take(table)
+    }
+
+    /// Whether the table has slots to re-run.
+    pub(super) fn has_dirty(&self, table: u8) -> bool {
+        self.inner.borrow().dirty.has(table)
     }
 
     pub(super) fn clean(&self, node: NodeId) {
@@ -177,14 +211,16 @@ impl Graph {
     }
 
     pub(super) fn suspect(&self, table: u8, slot: u32) {
-        if let Some(list) = self.inner.borrow_mut().orphans.get_mut(table as usize) {
-            list.push(slot);
-        }
+        self.inner.borrow_mut().orphans.push(table, slot);
     }
 
     pub(super) fn take_orphans(&self, table: u8) -> Vec<u32> {
-        let inner = &mut *self.inner.borrow_mut();
-        inner.orphans.get_mut(table as usize).map(std::mem::take).unwrap_or_default()
+        self.inner.borrow_mut().orphans.take(table)
+    }
+
+    /// Whether the table has slots that may have become unreachable.
+    pub fn has_orphans(&self, table: u8) -> bool {
+        self.inner.borrow().orphans.has(table)
     }
 
     pub(super) fn set_present(&self, node: NodeId, present: bool) {
@@ -233,9 +269,7 @@ impl Inner {
         }
         found.dirty = true;
         let (table, slot) = (found.table, found.slot);
-        if let Some(list) = self.dirty.get_mut(table as usize) {
-            list.push(slot);
-        }
+        self.dirty.push(table, slot);
     }
 
     fn forget_reader(&mut self, read: NodeId, reader: NodeId) {
@@ -243,9 +277,7 @@ impl Inner {
         target.readers.remove(reader);
         if target.readers.is_empty() {
             let (table, slot) = (target.table, target.slot);
-            if let Some(list) = self.orphans.get_mut(table as usize) {
-                list.push(slot);
-            }
+            self.orphans.push(table, slot);
         }
     }
 }

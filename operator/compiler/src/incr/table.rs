@@ -198,6 +198,11 @@ impl<K: Clone + Eq + Hash, V: PartialEq> Table<K, V> {
         graph.mark(node);
     }
 
+    /// Whether there are keys to recompute.
+    pub fn is_dirty(&self, graph: &Graph) -> bool {
+        graph.has_dirty(self.number)
+    }
+
     /// Keys to recompute, with what [`Table::finish`] needs.
     pub fn take_dirty(&self, graph: &Graph) -> Vec<(K, u32, NodeId)> {
         let keys = self.keys.borrow();

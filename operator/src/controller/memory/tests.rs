@@ -1,6 +1,6 @@
 use super::*;
 use crate::controller::tests::api_server::ApiServer;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Journal, Snapshot};
 use ir::Verdict;
 
 const PATH: &str = "/api/v1/namespaces/gateway/configmaps/nuncio-memory";
@@ -51,7 +51,7 @@ fn board() -> Arc<Board> {
         };
         snapshot.verdicts(&[(key(name), Some(Arc::new(verdict)))], 1);
     }
-    board.publish(snapshot, Default::default());
+    board.publish(snapshot, &mut Journal::default());
     board
 }
 

@@ -58,7 +58,7 @@ impl Scene {
 
     /// What is due at that second, as names; `*` for everything.
     fn due(&mut self, at: f64) -> Vec<String> {
-        self.board.publish(self.snapshot.clone(), std::mem::take(&mut self.journal));
+        self.board.publish(self.snapshot.clone(), &mut self.journal);
         let due = self.wake.step(self.start + Duration::from_secs_f64(at));
         let mut names: Vec<String> = due.objects.iter().map(|key| key.name.to_string()).collect();
         names.extend(due.all.then(|| "*".to_owned()));

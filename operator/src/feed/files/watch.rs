@@ -1,11 +1,11 @@
 //! File events into changes, within milliseconds of the last byte.
 
 use super::folder::{Folder, Update};
+use super::watches::{Bell, Happened, Watches, What};
 use crate::feed::{Feed, FeedId, SourceProblem};
 use crate::mailbox::Mailbox;
 use anyhow::Context;
 use compiler::WantedChanges;
-use super::watches::{Bell, Happened, Watches, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -244,8 +244,8 @@ mod tests {
     use super::*;
     use crate::feed::files::Sources;
     use compiler::{Change, WantedName};
-    use std::sync::mpsc::RecvTimeoutError;
     use std::fs::{create_dir, remove_file, rename, write};
+    use std::sync::mpsc::RecvTimeoutError;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -194,10 +194,7 @@ mod tests {
         read(dir.path().join("a")).unwrap();
         assert_eq!(watches.wait(NOW), []);
         rename(dir.path().join("a"), dir.path().join("b")).unwrap();
-        assert_eq!(
-            told(watches.wait(SOON), dir.path()),
-            [("a".into(), What::Away), ("b".into(), What::Complete)]
-        );
+        assert_eq!(told(watches.wait(SOON), dir.path()), [("a".into(), What::Away), ("b".into(), What::Complete)]);
     }
 
     #[test]
