@@ -1,7 +1,7 @@
 //! One batch: inputs, then every stage once.
 
 use crate::change::{Change, Outcome, WantedChanges, WantedName};
-use crate::db::{Db, is_listed};
+use crate::db::{Db, Number, is_listed};
 use crate::incr::Reads;
 use crate::index;
 use crate::object::{Body, Object};
@@ -68,8 +68,7 @@ fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
 macro_rules! pass {
     ($self:ident, $batch:ident, $table:ident, $row:expr) => {{
         let mut changed = Vec::new();
-        // A small batch concerns a few of sixty tables. The code of the others stays unread: what runs once after a pause
-        // costs as much as the memory that it touches.
+        // The code of other tables stays unread; see [`Compiler::apply`].
         let is_dirty = $self.db.$table.is_dirty(&$self.db.graph);
         for (key, slot, node) in is_dirty.then(|| $self.db.$table.take_dirty(&$self.db.graph)).into_iter().flatten() {
             let reads = Reads::default();
@@ -86,6 +85,14 @@ macro_rules! pass {
         }
         changed
     }};
+}
+
+/// The Service that a slice belongs to.
+fn service_of(slice: &Option<Arc<Object>>) -> Option<&str> {
+    match slice.as_ref().map(|slice| &slice.body) {
+        Some(Body::EndpointSlice(decoded)) => decoded.value.as_ref().ok().map(|slice| slice.service.as_str()),
+        _ => None,
+    }
 }
 
 impl Compiler {
@@ -128,9 +135,17 @@ impl Compiler {
             self.input(change);
         }
         self.objects(&mut batch);
-        self.infrastructure(&mut batch);
-        self.routes(&mut batch);
-        self.tables(&mut batch);
+        // A small batch concerns a few of sixty tables. What runs once after a pause costs as much as the memory that it
+        // touches, and the code of all passes is a good part of what an endpoint costs.
+        if self.db.is_dirty(Number::contexts, Number::guards) {
+            self.infrastructure(&mut batch);
+        }
+        if self.db.is_dirty(Number::rules, Number::placements) {
+            self.routes(&mut batch);
+        }
+        if self.db.is_dirty(Number::bodies, Number::listeners) || !batch.lists.is_empty() {
+            self.tables(&mut batch);
+        }
         self.destinations(&mut batch);
         for (key, _) in pass!(self, batch, verdicts, verdict::row) {
             batch.rows.verdicts.push(key);
@@ -170,15 +185,13 @@ impl Compiler {
             db.declared.mark(&db.graph, &key);
         }
         if key.kind == Kind::EndpointSlice {
-            let service = |object: &Option<Arc<Object>>| match object.as_ref().map(|object| &object.body) {
-                Some(Body::EndpointSlice(decoded)) => {
-                    let slice = decoded.value.as_ref().ok()?;
-                    Some((key.namespace.clone(), Arc::from(slice.service.as_str())))
-                }
-                _ => None,
-            };
-            let entry = |object| service(object).map(|service| (service, key.clone())).into_iter();
-            db.slices_of.update(&db.graph, entry(&old), entry(&object));
+            let (old, new) = (service_of(&old), service_of(&object));
+            if old != new {
+                let entry = |service: Option<&str>| {
+                    service.map(|service| ((key.namespace.clone(), Arc::from(service)), key.clone())).into_iter()
+                };
+                db.slices_of.update(&db.graph, entry(old), entry(new));
+            }
         }
     }
 

@@ -62,7 +62,7 @@ macro_rules! tables {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "numbers of tables, in the order of stages")]
         #[repr(u8)]
         #[derive(Clone, Copy)]
-        enum Number { $($name,)* Count }
+        pub(crate) enum Number { $($name,)* Count }
 
         const _: () = assert!(Number::Count as usize <= MOST_TABLES);
 
@@ -96,6 +96,11 @@ macro_rules! tables {
                 db.refusals.make_sparse(&db.graph);
                 db.group_problems.make_sparse(&db.graph);
                 db
+            }
+
+            /// Whether any table from one to another has rows to re-run.
+            pub(crate) fn is_dirty(&self, first: Number, last: Number) -> bool {
+                self.graph.has_dirty_among(first as u8, last as u8)
             }
 
             /// Forgets keys without row and reader.

@@ -18,7 +18,7 @@ struct ObjectLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabels {
-    r#type: String,
+    r#type: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,19 +145,19 @@ impl Metrics {
     }
 
     /// A resource of that type (`CDS`, …) was published with so many bytes.
-    pub fn pushed(&self, kind: &str, bytes: usize) {
-        self.pushes.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+    pub fn pushed(&self, kind: &'static str, bytes: usize) {
+        self.pushes.get_or_create(&TypeLabels { r#type: kind }).inc();
         self.pushed_bytes.inc_by(bytes as u64);
     }
 
     /// A client acknowledged a response of that type.
-    pub fn acked(&self, kind: &str) {
-        self.acks.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+    pub fn acked(&self, kind: &'static str) {
+        self.acks.get_or_create(&TypeLabels { r#type: kind }).inc();
     }
 
     /// A client refused a response of that type.
-    pub fn nacked(&self, kind: &str) {
-        self.nacks.get_or_create(&TypeLabels { r#type: kind.into() }).inc();
+    pub fn nacked(&self, kind: &'static str) {
+        self.nacks.get_or_create(&TypeLabels { r#type: kind }).inc();
     }
 
     /// A change became live.

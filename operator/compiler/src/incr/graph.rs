@@ -115,6 +115,10 @@ impl Slots {
         self.filled >> table & 1 == 1
     }
 
+    fn has_among(&self, first: u8, last: u8) -> bool {
+        self.filled >> first & u64::MAX >> (u64::BITS - 1 - u32::from(last - first)) != 0
+    }
+
     fn push(&mut self, table: u8, slot: u32) {
         if let Some(list) = self.lists.get_mut(table as usize) {
             list.push(slot);
@@ -202,6 +206,11 @@ impl Graph {
     /// Whether the table has slots to re-run.
     pub(super) fn has_dirty(&self, table: u8) -> bool {
         self.inner.borrow().dirty.has(table)
+    }
+
+    /// Whether a table from one number to another has slots to re-run.
+    pub fn has_dirty_among(&self, first: u8, last: u8) -> bool {
+        self.inner.borrow().dirty.has_among(first, last)
     }
 
     pub(super) fn clean(&self, node: NodeId) {
