@@ -12,6 +12,7 @@ use crate::feed::ports::{PortChooser, taken};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
 use crate::pipeline::{Pipeline, RefusalMemory, Wiring};
+use crate::room;
 use crate::settings::Environment;
 use crate::snapshot::Board;
 use crate::supervisor::{self, ADS_SOCKET};
@@ -35,6 +36,7 @@ pub fn run(args: &ControlArgs) -> anyhow::Result<ExitCode> {
     if !supervisor::end_with(args.parent)? {
         return Ok(ExitCode::SUCCESS);
     }
+    room::keep_little();
     let environment = Environment::of_process();
     init_logging(args.gateway.log_format, &environment);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -14,8 +14,28 @@ pub fn shrink<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
     }
 }
 
-/// Has the allocator give free pages back to the system. glibc does that at the end of its heaps only, and one small thing
-/// that stays there keeps a hundred megabytes in front of it. Takes some milliseconds, and holds up whoever allocates.
+/// Free memory that the allocator keeps at the end of each of its heaps; there is one for each busy thread.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES: nix::libc::c_int = 2 << 20;
+/// Larger blocks come from the system one by one. The encoded tables that each edit makes anew are not to be among them.
+#[cfg(target_env = "gnu")]
+const BLOCK_BYTES: nix::libc::c_int = 32 << 20;
+
+/// Has the allocator keep little free memory; to be called before there are threads. glibc raises both limits by itself as
+/// large blocks are freed, up to these 32 MiB a block and 64 MiB for each heap, which nothing makes it give back later:
+/// [`give_back_pages`] does not reach the ends of heaps that threads have.
+#[cfg(target_env = "gnu")]
+pub fn keep_little() {
+    use nix::libc;
+    #[expect(unsafe_code, reason = "mallopt(3) takes two numbers")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, BLOCK_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+    }
+}
+
+/// Has the allocator give free pages back to the system that lie between others in use. Takes some milliseconds, and holds
+/// up whoever allocates.
 #[cfg(target_env = "gnu")]
 pub fn give_back_pages() {
     #[expect(unsafe_code, reason = "malloc_trim(3) asks for nothing and may be called from every thread")]
@@ -23,6 +43,10 @@ pub fn give_back_pages() {
         nix::libc::malloc_trim(0);
     }
 }
+
+/// Other allocators do it by themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn keep_little() {}
 
 /// Other allocators do it by themselves.
 #[cfg(not(target_env = "gnu"))]

@@ -17,22 +17,24 @@ type Branch<K, V> = Arc<[Shard<K, V>; WIDTH]>;
 #[derive(Debug)]
 pub struct Sharded<K, V> {
     branches: Arc<[Branch<K, V>; WIDTH]>,
+    /// In all places without an entry. A thousand empty maps, made while there was much else, would each keep a page from
+    /// going back to the system.
+    empty: Shard<K, V>,
     hasher: RandomState,
 }
 
 impl<K, V> Clone for Sharded<K, V> {
     fn clone(&self) -> Self {
-        Self { branches: self.branches.clone(), hasher: self.hasher.clone() }
+        Self { branches: self.branches.clone(), empty: self.empty.clone(), hasher: self.hasher.clone() }
     }
 }
 
 impl<K, V> Default for Sharded<K, V> {
     fn default() -> Self {
-        // One empty shard for all places; each gets its own with its first entry.
-        let shard = Shard::default();
-        let branch: Branch<K, V> = Arc::new(std::array::from_fn(|_| shard.clone()));
+        let empty = Shard::default();
+        let branch: Branch<K, V> = Arc::new(std::array::from_fn(|_| empty.clone()));
         let branches = Arc::new(std::array::from_fn(|_| branch.clone()));
-        Self { branches, hasher: RandomState::with_seeds(7, 1, 8, 2) }
+        Self { branches, empty, hasher: RandomState::with_seeds(7, 1, 8, 2) }
     }
 }
 
@@ -44,10 +46,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
         }
         let (branch, shard) = self.at(&key);
         let branch = Arc::make_mut(&mut self.branches).get_mut(branch).map(Arc::make_mut);
-        let Some(shard) = branch.and_then(|branch| branch.get_mut(shard)).map(Arc::make_mut) else { return };
+        let Some(shard) = branch.and_then(|branch| branch.get_mut(shard)) else { return };
         match value {
-            Some(value) => _ = shard.insert(key, value),
+            Some(value) => _ = Arc::make_mut(shard).insert(key, value),
+            // The one that goes is the last one.
+            None if shard.len() == 1 => *shard = self.empty.clone(),
             None => {
+                let shard = Arc::make_mut(shard);
                 shard.remove(&key);
                 room::shrink(shard);
             }
@@ -73,7 +78,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Sharded;
+    use super::*;
 
     #[test]
     fn a_copy_keeps_what_it_had() {
@@ -85,5 +90,8 @@ mod tests {
         map.set(5000, None);
         assert_eq!((map.get(&5), map.get(&6), copy.get(&5), copy.get(&6)), (None, Some(&0), Some(&5), Some(&6)));
         assert_eq!((map.iter().count(), copy.iter().count()), (999, 1000));
+        (0..=5000).for_each(|key| map.set(key, None));
+        assert!(map.branches.iter().flat_map(|branch| branch.iter()).all(|shard| Arc::ptr_eq(shard, &map.empty)));
+        assert_eq!((map.iter().count(), copy.iter().count()), (0, 1000));
     }
 }

@@ -12,8 +12,8 @@ use crate::resource::{Delta, PerType, Resource, ResourceType};
 /// Changed names kept for clients that lag behind, at most; one further behind looks through everything once instead.
 const LOG_NAMES: usize = 65_536;
 /// And at least; between the two, as many as there are resources: a longer log is no shortcut. Room for so many names is
-/// also kept in a map when they go.
-const FEW_NAMES: usize = 1_024;
+/// also kept in a map when they go. Not more: each may be all that keeps a page of memory from going back.
+const FEW_NAMES: usize = 64;
 
 /// All current resources, and a bounded log of the names that changed.
 ///
