@@ -115,9 +115,10 @@ impl Folder {
     pub fn folders(&self) -> BTreeSet<PathBuf> {
         let parent = |path: &Path| path.parent().map(Path::to_path_buf);
         let certificates = self.contents.keys().filter_map(|path| parent(Path::new(&**path)));
-        // The folder of a single file: an editor replaces the file, and a watch on it would end.
-        let alone = self.sources.roots.iter().filter(|root| root.is_file()).filter_map(|root| parent(root));
-        self.folders.iter().cloned().chain(certificates).chain(alone).collect()
+        // The folder of a single file: an editor replaces the file, and a watch on it would end. Also while it is away, and
+        // that of a folder that is away.
+        let above = self.sources.roots.iter().filter(|root| !root.is_dir()).filter_map(|root| parent(root));
+        self.folders.iter().cloned().chain(certificates).chain(above).collect()
     }
 
     /// Whether certificate files are wanted.

@@ -187,6 +187,21 @@ fn a_root_that_vanishes_keeps_its_objects() {
 }
 
 #[test]
+fn what_is_away_is_looked_for_in_the_folder_above() {
+    let mut at = Fixture::new();
+    at.write("root/a.yaml", &mapping("one", "/1"));
+    at.write("files/b.yaml", &mapping("two", "/2"));
+    let (root, file) = (at.path("root"), at.path("files/b.yaml"));
+    at.folder.sources.roots = vec![root.clone(), file.clone()];
+    at.rescan();
+    assert_eq!(at.folder.folders(), [root.clone(), at.path("files")].into());
+    rename(&root, at.path("away")).unwrap();
+    remove_file(&file).unwrap();
+    at.rescan();
+    assert_eq!(at.folder.folders(), [at.path("files"), at.dir.path().to_path_buf()].into());
+}
+
+#[test]
 fn a_mounted_config_map_is_followed_through_its_links() {
     let mut at = Fixture::new();
     at.write("..2026_1/a.yaml", &mapping("one", "/1"));
