@@ -319,17 +319,10 @@ mod tests {
         let mut snapshot = Arc::new(Snapshot::default());
         assert_eq!(number(&snapshot), 0);
         for objects in 1..4 {
-            let verdict = Arc::new(ir::Verdict {
-                about: ir::ObjectKey::new(Kind::Mapping, "default", format!("m{objects}")),
-                generation: 1,
-                accepted: true,
-                resolved: true,
-                attached: true,
-                retained: false,
-                problems: Vec::new(),
-                backend: None,
-                certificate: false,
-            });
+            let verdict = Arc::new(crate::status::tests::accepted(
+                ir::ObjectKey::new(Kind::Mapping, "default", format!("m{objects}")),
+                1,
+            ));
             let mut next = Snapshot::clone(&snapshot);
             next.entries.set(verdict.about.clone(), Some(Entry { verdict, batch: 0 }));
             // The old one goes before the new one comes, so that the allocator may use its place again.

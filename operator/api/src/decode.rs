@@ -132,10 +132,7 @@ pub fn decode<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
         Raw::Value(value) => track(value),
         Raw::Text(text) => {
             // Most objects have nothing wrong with them, and then no path is needed.
-            let mut json = serde_json::Deserializer::from_str(text);
-            if let Ok(value) = S::deserialize(Strict::<_, true>(&mut json))
-                && json.end().is_ok()
-            {
+            if let Some(value) = plain::<S, true>(text) {
                 return Decoded { value: Ok(value), unknown: Vec::new() };
             }
             let mut json = serde_json::Deserializer::from_str(text);
@@ -157,23 +154,22 @@ pub fn decode<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
 pub(crate) fn decode_view<'a, S: DeserializeOwned>(raw: impl Into<Raw<'a>>) -> Decoded<S> {
     let raw = raw.into();
     // Every slice of a cluster has fields that the view lacks: to look for their paths would be most of the work.
-    let viewed = if raw.too_deep() { None } else { view(raw) };
+    let viewed = match raw {
+        raw if raw.too_deep() => None,
+        Raw::Value(value) => S::deserialize(Strict::<_, false>(value)).ok(),
+        Raw::Text(text) => plain::<S, false>(text),
+    };
     match viewed {
         Some(value) => Decoded { value: Ok(value), unknown: Vec::new() },
         None => Decoded { unknown: Vec::new(), ..decode(raw) },
     }
 }
 
-/// `None` where something is wrong.
-fn view<S: DeserializeOwned>(raw: Raw<'_>) -> Option<S> {
-    match raw {
-        Raw::Value(value) => S::deserialize(Strict::<_, false>(value)).ok(),
-        Raw::Text(text) => {
-            let mut json = serde_json::Deserializer::from_str(text);
-            let value = S::deserialize(Strict::<_, false>(&mut json)).ok()?;
-            json.end().is_ok().then_some(value)
-        }
-    }
+/// Without paths; `None` where something is wrong. For `KNOWN` see [`Strict`].
+fn plain<S: DeserializeOwned, const KNOWN: bool>(text: &str) -> Option<S> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = S::deserialize(Strict::<_, KNOWN>(&mut json)).ok()?;
+    json.end().is_ok().then_some(value)
 }
 
 fn track<'de, S, D>(deserializer: D) -> Decoded<S>

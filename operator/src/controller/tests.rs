@@ -2,6 +2,7 @@ pub(super) mod api_server;
 
 use super::*;
 use crate::snapshot::{Client as Proxy, Journal, Snapshot};
+use crate::status::tests::accepted;
 use api::v3alpha1::Mapping;
 use api_server::ApiServer;
 use diag::ObjectCounts;
@@ -36,17 +37,7 @@ fn object(name: &str, generation: i64) -> Value {
 }
 
 fn verdict(name: &str, generation: i64) -> Verdict {
-    Verdict {
-        about: ObjectKey::new(Kind::Mapping, "default", name),
-        generation,
-        accepted: true,
-        resolved: true,
-        attached: true,
-        retained: false,
-        problems: Vec::new(),
-        backend: None,
-        certificate: false,
-    }
+    accepted(ObjectKey::new(Kind::Mapping, "default", name), generation)
 }
 
 fn seen(feed: &Mutex<Writer<StatusView<Mapping>>>, dirty: &Dirty<Mapping>, object: &Value) {

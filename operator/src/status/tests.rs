@@ -5,10 +5,11 @@ fn key(kind: Kind) -> ObjectKey {
     ObjectKey::new(kind, "default", "x")
 }
 
-fn fine(kind: Kind) -> Verdict {
+/// Of a version that is in force, with nothing to be said about it; for all tests that need one.
+pub(crate) fn accepted(about: ObjectKey, generation: i64) -> Verdict {
     Verdict {
-        about: key(kind),
-        generation: 3,
+        about,
+        generation,
         accepted: true,
         resolved: true,
         attached: true,
@@ -17,6 +18,10 @@ fn fine(kind: Kind) -> Verdict {
         backend: None,
         certificate: false,
     }
+}
+
+fn fine(kind: Kind) -> Verdict {
+    accepted(key(kind), 3)
 }
 
 fn with(mut verdict: Verdict, effect: Effect, kind: ProblemKind, detail: &str) -> Verdict {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::controller::{FieldManagers, Identity};
+use crate::status::tests::accepted;
 use api::v3alpha1::Mapping;
 use ir::{Effect, ObjectKey, Problem};
 use serde_json::json;
@@ -7,17 +8,7 @@ use serde_json::json;
 const MANAGER: &str = "nuncio";
 
 fn verdict() -> Verdict {
-    Verdict {
-        about: ObjectKey::new(Kind::Mapping, "default", "m"),
-        generation: 2,
-        accepted: true,
-        resolved: true,
-        attached: true,
-        retained: false,
-        problems: Vec::new(),
-        backend: None,
-        certificate: false,
-    }
+    accepted(ObjectKey::new(Kind::Mapping, "default", "m"), 2)
 }
 
 fn at(second: i64) -> Timestamp {

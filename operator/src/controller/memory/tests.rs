@@ -1,6 +1,7 @@
 use super::*;
 use crate::controller::tests::api_server::ApiServer;
 use crate::snapshot::{Journal, Snapshot};
+use crate::status::tests::accepted as judged;
 use ir::Verdict;
 
 const PATH: &str = "/api/v1/namespaces/gateway/configmaps/nuncio-memory";
@@ -38,17 +39,7 @@ fn board() -> Arc<Board> {
     let board = Arc::new(Board::default());
     let mut snapshot = Snapshot { published: true, ..Snapshot::default() };
     for (name, accepted) in [("left", false), ("fine", true)] {
-        let verdict = Verdict {
-            about: key(name),
-            generation: 4,
-            accepted,
-            resolved: true,
-            attached: true,
-            retained: false,
-            problems: Vec::new(),
-            backend: None,
-            certificate: false,
-        };
+        let verdict = Verdict { accepted, ..judged(key(name), 4) };
         snapshot.verdicts(&[(key(name), Some(Arc::new(verdict)))], 1);
     }
     board.publish(snapshot, &mut Journal::default());

@@ -1,5 +1,6 @@
 use super::*;
 use crate::snapshot::{Backing, Client};
+use crate::status::tests::accepted;
 use ir::{Effect, Kind, Problem};
 
 struct Scene {
@@ -25,17 +26,7 @@ impl Scene {
     }
 
     fn verdict(name: &str) -> Verdict {
-        Verdict {
-            about: key(name),
-            generation: 1,
-            accepted: true,
-            resolved: true,
-            attached: true,
-            retained: false,
-            problems: Vec::new(),
-            backend: Some("k8s/default/web/80".into()),
-            certificate: false,
-        }
+        Verdict { backend: Some("k8s/default/web/80".into()), ..accepted(key(name), 1) }
     }
 
     fn put(&mut self, verdict: Verdict, batch: u64) {

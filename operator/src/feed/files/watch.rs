@@ -203,26 +203,24 @@ impl Watching {
 impl Dirty {
     fn note(&mut self, happened: Happened, now: Instant, roots: &[PathBuf]) {
         let Happened { path, what } = happened;
-        if what == What::Lost {
-            self.everything = true;
-        } else if Place::of(&path, roots) == Place::Beside {
+        if what != What::Lost && Place::of(&path, roots) == Place::Beside {
             self.neighbours = true;
-        } else {
-            match what {
-                What::Complete => {
-                    self.later.remove(&path);
-                    // A link that is put in place (`..data`) changes what other paths lead to, a folder brings files.
-                    self.everything |= !path.is_file() || path.extension().is_none();
-                    self.ready.insert(path);
-                }
-                What::Away => _ = self.later.insert(path, now + AWAY),
-                // The close that follows reads it at once. A link is complete when it is created.
-                What::Begun => {
-                    let due = if path.is_symlink() { now } else { now + OPEN };
-                    self.later.insert(path, due);
-                }
-                What::Folder | What::Lost => self.everything = true,
+            return;
+        }
+        match what {
+            What::Complete => {
+                self.later.remove(&path);
+                // A link that is put in place (`..data`) changes what other paths lead to, a folder brings files.
+                self.everything |= !path.is_file() || path.extension().is_none();
+                self.ready.insert(path);
             }
+            What::Away => _ = self.later.insert(path, now + AWAY),
+            // The close that follows reads it at once. A link is complete when it is created.
+            What::Begun => {
+                let due = if path.is_symlink() { now } else { now + OPEN };
+                self.later.insert(path, due);
+            }
+            What::Folder | What::Lost => self.everything = true,
         }
     }
 

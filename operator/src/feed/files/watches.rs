@@ -108,7 +108,7 @@ impl Watches {
 
     /// What has happened since the last call; waits for something, for the bell, or so long. Rounded up to milliseconds.
     pub(super) fn wait(&self, limit: Duration) -> Vec<Happened> {
-        let limit = limit.as_micros().div_ceil(1_000).try_into().map_or(PollTimeout::MAX, |ms: u16| ms.into());
+        let limit = PollTimeout::try_from(limit.as_micros().div_ceil(1_000)).unwrap_or(PollTimeout::MAX);
         let mut ready =
             [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN), PollFd::new(self.bell.0.as_fd(), PollFlags::POLLIN)];
         if poll(&mut ready, limit).is_err_and(|error| error != Errno::EINTR) {
