@@ -11,7 +11,7 @@ use crate::feed::files::{FileFeed, Folder, Sources};
 use crate::feed::ports::{PortChooser, taken};
 use crate::feed::{Feed, FeedId};
 use crate::mailbox::Mailbox;
-use crate::pipeline::{Pipeline, RefusalMemory, Wiring};
+use crate::pipeline::{Audience, Pipeline, RefusalMemory, Wiring};
 use crate::room;
 use crate::settings::Environment;
 use crate::snapshot::Board;
@@ -57,7 +57,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
 
     let stop = CancellationToken::new();
     let (failed, mut failure) = tokio::sync::mpsc::channel::<anyhow::Error>(4);
-    let places = listen(&ads, args, &stop, &failed).await?;
+    let (places, thread) = listen(&ads, args, &stop, &failed).await?;
 
     let (reports, incoming) = sync_channel(LINES);
     let mut printer = lines::Printer::new(args.restarted, args.kubernetes, places);
@@ -118,23 +118,22 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
         feeds,
         metrics,
         memory: Some(RefusalMemory::open(&args.runtime.join("refused.json"))),
-        reports: Some(reports),
+        reports: Some(Audience { to: reports, custom_only: args.kubernetes }),
         paranoid: args.gateway.paranoid,
     };
     std::thread::Builder::new().name("lines".into()).spawn(move || printer.run(&incoming))?;
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
-    let pipeline = std::thread::Builder::new().name("pipeline".into()).spawn(move || {
-        let _ended = ended;
-        Pipeline::new(wiring).run();
-    })?;
-    tokio::pin!(end);
+    let ended = thread.ended;
+    let mut pipeline = thread.runtime.spawn(async move {
+        let _ended = ended.drop_guard();
+        Pipeline::new(wiring).run().await;
+    });
     let result = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(ExitCode::SUCCESS),
             _ = unready.recv() => mailbox.drain(),
             Some(error) = failure.recv() => break Err(error),
             // Without its pipeline the process is of no use: the supervisor starts another one.
-            _ = &mut end => break Err(anyhow!("the pipeline ended")),
+            _ = &mut pipeline => break Err(anyhow!("the pipeline ended")),
         }
     };
     stop.cancel();
@@ -143,7 +142,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     }
     mailbox.close();
     if result.is_ok() {
-        let _ = tokio::task::spawn_blocking(move || pipeline.join()).await;
+        let _ = pipeline.await;
     }
     // An unexpected end is worth a restart; status 2 would mean that it is not.
     result.or_else(|error| {
@@ -152,13 +151,20 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
     })
 }
 
+/// The thread of the pipeline, which also serves the Envoy next door.
+struct PipelineThread {
+    runtime: tokio::runtime::Handle,
+    /// To be cancelled when the pipeline has ended.
+    ended: CancellationToken,
+}
+
 /// Opens the sockets of the configuration stream: the private one, and what `--ads` asks for. Returns what to tell.
 async fn listen(
     ads: &Ads,
     args: &ControlArgs,
     stop: &CancellationToken,
     failed: &tokio::sync::mpsc::Sender<anyhow::Error>,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<(Vec<String>, PipelineThread)> {
     let mut places = Vec::new();
     let unix = match &args.gateway.ads {
         Some(AdsAddress::Unix(path)) => {
@@ -167,7 +173,7 @@ async fn listen(
         }
         _ => args.runtime.join(ADS_SOCKET),
     };
-    serve_next_door(ads.clone(), unix, stop.clone(), failed.clone()).await?;
+    let thread = serve_next_door(ads.clone(), unix, stop.clone(), failed.clone()).await?;
     if let Some(AdsAddress::Tcp(address)) = args.gateway.ads {
         let server = ads.bind_tls(address, identity(args)?).await.context("--ads")?;
         places.push(server.address().to_string());
@@ -178,20 +184,23 @@ async fn listen(
             }
         });
     }
-    Ok(places)
+    Ok((places, thread))
 }
 
-/// Serves the UNIX socket from a thread of its own: the Envoy next door is told of a change by one thread that wakes up once,
-/// where workers would wake each other, and no large page of the diagnostics stands before it.
+/// Serves the UNIX socket from the thread of the pipeline: the Envoy next door is told of a change by the thread that made it,
+/// nobody has to be woken, and no large page of the diagnostics stands before it. Its requests wait while a large table
+/// compiles; what comes of them would have to wait for that anyway.
 async fn serve_next_door(
     ads: Ads,
     path: PathBuf,
     stop: CancellationToken,
     failed: tokio::sync::mpsc::Sender<anyhow::Error>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PipelineThread> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = PipelineThread { runtime: runtime.handle().clone(), ended: CancellationToken::new() };
+    let ended = thread.ended.clone();
     let (bound, listens) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("ads".into()).spawn(move || {
+    std::thread::Builder::new().name("pipeline".into()).spawn(move || {
         runtime.block_on(async move {
             let server = match ads.bind_unix(&path) {
                 Ok(server) => server,
@@ -201,9 +210,11 @@ async fn serve_next_door(
             if let Err(error) = server.serve(stop.cancelled_owned()).await {
                 let _ = failed.send(error.into()).await;
             }
+            ended.cancelled().await;
         });
     })?;
-    listens.await.context("the thread of the configuration stream ended")?.context("--ads")
+    listens.await.context("the thread of the configuration stream ended")?.context("--ads")?;
+    Ok(thread)
 }
 
 fn identity(args: &ControlArgs) -> anyhow::Result<TlsIdentity> {

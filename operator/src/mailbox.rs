@@ -12,6 +12,9 @@ use ir::{Kind, ObjectKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout_at;
 
 /// Distinct changes that may wait before feeds have to.
 const CAPACITY: usize = 100_000;
@@ -24,7 +27,7 @@ const STATES: usize = 10_000;
 #[derive(Debug)]
 pub struct Mailbox {
     inner: Mutex<Waiting>,
-    arrived: Condvar,
+    arrived: Notify,
     room: Condvar,
     capacity: usize,
 }
@@ -54,6 +57,8 @@ pub struct Batch {
 struct Waiting {
     batch: Batch,
     places: AHashMap<Slot, usize>,
+    /// Some feed waits for room.
+    crowded: bool,
     closed: bool,
 }
 
@@ -87,7 +92,7 @@ impl Default for Mailbox {
 impl Mailbox {
     /// A mailbox for this many distinct changes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { inner: Mutex::default(), arrived: Condvar::new(), room: Condvar::new(), capacity }
+        Self { inner: Mutex::default(), arrived: Notify::new(), room: Condvar::new(), capacity }
     }
 
     /// Posts changes that became known at that moment. Blocks while the mailbox is full; the pipeline itself must
@@ -107,6 +112,7 @@ impl Mailbox {
         for change in changes {
             while waiting.batch.changes.len() >= self.capacity && !waiting.closed {
                 self.arrived.notify_one();
+                waiting.crowded = true;
                 waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             waiting.put(change, received);
@@ -172,38 +178,42 @@ impl Mailbox {
     /// Nothing more will come; the pipeline takes what waits and ends.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.arrived.notify_all();
+        self.arrived.notify_one();
         self.room.notify_all();
     }
 
-    /// Waits for the next batch. `None` after [`Mailbox::close`], once everything is taken.
-    pub fn take(&self) -> Option<Batch> {
-        self.take_until(None)
-    }
-
-    /// The same, but at that moment the batch is empty if nothing came.
-    pub fn take_until(&self, limit: Option<Instant>) -> Option<Batch> {
-        let mut waiting = self.lock();
+    /// Waits for the next batch; at that moment it is empty if nothing came. `None` after [`Mailbox::close`], once
+    /// everything is taken. There is one who takes.
+    pub async fn take(&self, limit: Option<Instant>) -> Option<Batch> {
+        // The streams on the same thread have their turn between two batches, also while more and more comes.
+        if !self.lock().batch.is_empty() {
+            yield_now().await;
+        }
         loop {
-            if !waiting.batch.is_empty() {
-                waiting.places.clear();
-                room::shrink(&mut waiting.places);
-                let batch = std::mem::take(&mut waiting.batch);
-                self.room.notify_all();
-                return Some(batch);
+            {
+                let mut waiting = self.lock();
+                if !waiting.batch.is_empty() {
+                    waiting.places.clear();
+                    room::shrink(&mut waiting.places);
+                    if std::mem::take(&mut waiting.crowded) {
+                        self.room.notify_all();
+                    }
+                    return Some(std::mem::take(&mut waiting.batch));
+                }
+                if waiting.closed {
+                    return None;
+                }
             }
-            if waiting.closed {
-                return None;
+            // What was posted since the look above is remembered: this ends at once then.
+            let arrived = self.arrived.notified();
+            match limit {
+                None => arrived.await,
+                Some(limit) => {
+                    if timeout_at(limit.into(), arrived).await.is_err() {
+                        return Some(Batch::default());
+                    }
+                }
             }
-            let Some(limit) = limit else {
-                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = limit.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Some(Batch::default());
-            }
-            waiting = self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -255,13 +265,17 @@ mod tests {
         Change::Refusal(ObjectKey::new(Kind::Mapping, "default", name), None)
     }
 
+    fn taken(mailbox: &Mailbox) -> Option<Batch> {
+        futures::executor::block_on(mailbox.take(None))
+    }
+
     #[test]
     fn a_newer_change_replaces_an_older_one_in_its_place() {
         let mailbox = Mailbox::default();
         let first = Instant::now();
         mailbox.put([gone("a"), gone("b")], first);
         mailbox.put([gone("a"), refusal("a"), Change::File("/x".into(), None)], Instant::now());
-        let batch = mailbox.take().unwrap();
+        let batch = taken(&mailbox).unwrap();
         let told: Vec<String> = batch.changes.iter().map(|(change, _)| format!("{:?}", Slot::of(change))).collect();
         assert_eq!(told.len(), 4);
         assert!(told[0].contains("\"a\"") && told[1].contains("\"b\"") && told[2].starts_with("Refusal"));
@@ -277,7 +291,7 @@ mod tests {
             sender.close();
         });
         let mut sizes = Vec::new();
-        while let Some(batch) = mailbox.take() {
+        while let Some(batch) = taken(&mailbox) {
             sizes.push(batch.changes.len());
         }
         feed.join().unwrap();
@@ -293,18 +307,28 @@ mod tests {
         let feed = std::thread::spawn(move || sender.put([gone("b")], Instant::now()));
         mailbox.close();
         feed.join().unwrap();
-        while mailbox.take().is_some() {}
-        assert!(mailbox.take().is_none());
+        while taken(&mailbox).is_some() {}
+        assert!(taken(&mailbox).is_none());
     }
 
-    #[test]
-    fn waiting_with_a_limit_ends_with_nothing_or_with_what_came() {
+    #[tokio::test]
+    async fn waiting_with_a_limit_ends_with_nothing_or_with_what_came() {
         let mailbox = Mailbox::default();
-        assert!(mailbox.take_until(Some(Instant::now())).unwrap().is_empty());
+        assert!(mailbox.take(Some(Instant::now())).await.unwrap().is_empty());
         mailbox.put([gone("a")], Instant::now());
-        assert_eq!(mailbox.take_until(Some(Instant::now())).unwrap().changes.len(), 1);
+        assert_eq!(mailbox.take(Some(Instant::now())).await.unwrap().changes.len(), 1);
+        assert!(mailbox.take(Some(Instant::now())).await.unwrap().is_empty());
         mailbox.close();
-        assert!(mailbox.take_until(Some(Instant::now())).is_none());
+        assert!(mailbox.take(Some(Instant::now())).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_shares_the_thread_has_a_turn_between_two_batches() {
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.put([gone("a")], Instant::now());
+        let neighbour = tokio::spawn(async {});
+        mailbox.take(None).await.unwrap();
+        assert!(neighbour.is_finished());
     }
 
     #[test]
@@ -314,7 +338,7 @@ mod tests {
         for state in 0..25_000 {
             mailbox.put_reaching([], Instant::now(), [(Kind::Mapping, Generations(state))]);
         }
-        let reached = mailbox.take().unwrap().reached;
+        let reached = taken(&mailbox).unwrap().reached;
         assert!(reached.len() <= STATES && reached.contains(&(Kind::Host, Generations(1))));
         assert_eq!(reached.last(), Some(&(Kind::Mapping, Generations(24_999))));
     }
@@ -326,7 +350,7 @@ mod tests {
             mailbox.events([xds::Event::Live { client: xds::ClientId(1), batch }]);
         }
         mailbox.events([xds::Event::Live { client: xds::ClientId(2), batch: 4 }]);
-        let events = mailbox.take().unwrap().events;
+        let events = taken(&mailbox).unwrap().events;
         assert_eq!(events.len(), 2);
         assert_eq!(events[0], xds::Event::Live { client: xds::ClientId(1), batch: 4 });
     }

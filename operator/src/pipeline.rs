@@ -15,7 +15,7 @@ mod renewal;
 mod report;
 
 pub use memory::RefusalMemory;
-pub use report::{ChangeReport, Report, Started, What};
+pub use report::{Audience, ChangeReport, Report, Started, What};
 
 use crate::blame::{self, Parts};
 use crate::feed::{Feed, FeedId};
@@ -56,7 +56,7 @@ pub struct Wiring {
     /// Where refusals outlive this process, if they do.
     pub memory: Option<RefusalMemory>,
     /// Where people are told what happened.
-    pub reports: Option<std::sync::mpsc::SyncSender<Box<Report>>>,
+    pub reports: Option<Audience>,
     /// Whether every batch is compared with a compilation from scratch.
     pub paranoid: bool,
 }
@@ -145,10 +145,12 @@ impl Pipeline {
         }
     }
 
-    /// Works until the mailbox is closed and empty, then stops the feeds.
-    pub fn run(mut self) {
+    /// Works until the mailbox is closed and empty, then stops the feeds. It gives way to others on the same thread between
+    /// two batches only.
+    pub async fn run(mut self) {
         self.publish_snapshot();
-        while let Some(batch) = self.mailbox.take_until(self.hold.due().into_iter().chain(self.renewal.due()).min()) {
+        let mailbox = self.mailbox.clone();
+        while let Some(batch) = mailbox.take(self.hold.due().into_iter().chain(self.renewal.due()).min()).await {
             self.step(batch);
             while !self.decided.is_empty() && self.unlisted.is_empty() {
                 self.step(Batch::default());

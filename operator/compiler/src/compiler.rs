@@ -46,19 +46,19 @@ pub(crate) struct Batch {
 /// Keys of rows that left the compiler's tables differently than they were.
 #[derive(Default)]
 pub(crate) struct RowKeys {
-    pub(crate) listeners: BTreeMap<Arc<str>, ObjectKey>,
+    pub(crate) listeners: Vec<(Arc<str>, ObjectKey)>,
     /// A name can move from one chain to another within a batch, so all chains that had or have it are kept.
     pub(crate) tables: BTreeMap<Arc<str>, BTreeSet<attach::ChainId>>,
-    pub(crate) lists: BTreeSet<ListId>,
+    pub(crate) lists: Vec<ListId>,
     pub(crate) clusters: BTreeMap<Arc<str>, Option<Arc<upstream::Upstream>>>,
-    pub(crate) endpoints: BTreeMap<Arc<str>, endpoint::EndpointKey>,
-    pub(crate) secrets: BTreeMap<Arc<str>, tls::SdsKey>,
+    pub(crate) endpoints: Vec<(Arc<str>, endpoint::EndpointKey)>,
+    pub(crate) secrets: Vec<(Arc<str>, tls::SdsKey)>,
     pub(crate) verdicts: Vec<ObjectKey>,
-    pub(crate) readiness: BTreeSet<endpoint::EndpointKey>,
+    pub(crate) readiness: Vec<endpoint::EndpointKey>,
 }
 
 /// Each once, in order. A cold start has ten thousand of them, which are cheaper to sort once than to keep sorted.
-fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+pub(crate) fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort_unstable();
     all.dedup();
     all
@@ -307,7 +307,7 @@ impl Compiler {
             index::tcp_group(&mut self.db, &id, old);
         }
         for (key, _) in pass!(self, batch, listeners, listener::row) {
-            batch.rows.listeners.insert(tcp::listener_name(&key), key);
+            batch.rows.listeners.push((tcp::listener_name(&key), key));
         }
     }
 
@@ -320,7 +320,7 @@ impl Compiler {
             used |= in_use;
             let list = self.db.lists.get_mut(class).filter(|_| in_use).map(|list| Arc::new(list.list(variant)));
             if self.db.route_lists.set(&self.db.graph, &id, list).is_some() {
-                batch.rows.lists.insert(id);
+                batch.rows.lists.push(id);
             }
         }
         if !used && self.db.lists.get(class).is_some_and(ListState::is_empty) {
@@ -335,13 +335,13 @@ impl Compiler {
         }
         pass!(self, batch, backends, upstream::backend);
         for (key, _) in pass!(self, batch, endpoints, endpoint::row) {
-            batch.rows.endpoints.insert(endpoint::name(&key), key);
+            batch.rows.endpoints.push((endpoint::name(&key), key));
         }
         for (key, _) in pass!(self, batch, readiness, endpoint::readiness) {
-            batch.rows.readiness.insert(key);
+            batch.rows.readiness.push(key);
         }
         for (key, _) in pass!(self, batch, sds, tls::sds) {
-            batch.rows.secrets.insert(key.name(), key);
+            batch.rows.secrets.push((key.name(), key));
         }
     }
 
@@ -349,25 +349,32 @@ impl Compiler {
         let db = &self.db;
         let keys = batch.rows;
         let rows = RowChanges {
-            listeners: keys.listeners.into_iter().map(|(name, key)| (name, db.listeners.peek(&key).cloned())).collect(),
+            listeners: in_order(keys.listeners)
+                .into_iter()
+                .map(|(name, key)| (name, db.listeners.peek(&key).cloned()))
+                .collect(),
             tables: keys.tables.into_iter().map(|(name, ids)| self.table_row(name, &ids)).collect(),
-            lists: keys.lists.into_iter().map(|id| (id.clone(), db.route_lists.peek(&id).cloned())).collect(),
+            lists: in_order(keys.lists).into_iter().map(|id| (id.clone(), db.route_lists.peek(&id).cloned())).collect(),
             clusters: keys
                 .clusters
                 .into_iter()
                 .map(|(name, key)| (name, key.and_then(|key| db.upstreams.peek(&key).cloned())))
                 .collect(),
-            endpoints: keys.endpoints.into_iter().map(|(name, key)| (name, db.endpoints.peek(&key).cloned())).collect(),
-            secrets: keys
-                .secrets
+            endpoints: in_order(keys.endpoints)
+                .into_iter()
+                .map(|(name, key)| (name, db.endpoints.peek(&key).cloned()))
+                .collect(),
+            secrets: in_order(keys.secrets)
                 .into_iter()
                 .map(|(name, key)| (name, db.sds.peek(&key).and_then(|row| row.secret.clone())))
                 .collect(),
         };
         let verdicts =
             in_order(keys.verdicts).into_iter().map(|key| (key.clone(), db.verdicts.peek(&key).cloned())).collect();
-        let readiness =
-            keys.readiness.into_iter().map(|key| (endpoint::name(&key), db.readiness.peek(&key).copied())).collect();
+        let readiness = in_order(keys.readiness)
+            .into_iter()
+            .map(|key| (endpoint::name(&key), db.readiness.peek(&key).copied()))
+            .collect();
         let mut wanted = WantedChanges::default();
         for (name, added) in batch.wanted {
             if added { wanted.added.push(name) } else { wanted.removed.push(name) }

@@ -38,7 +38,11 @@ impl Printer {
     pub(super) fn run(&self, reports: &Receiver<Box<Report>>) {
         let mut limit = Limit::new(Instant::now());
         loop {
-            let report = match reports.recv_timeout(WINDOW) {
+            let received = match limit.held {
+                0 => reports.recv().map_err(RecvTimeoutError::from),
+                _ => reports.recv_timeout(WINDOW),
+            };
+            let report = match received {
                 Ok(report) => Some(report),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -65,10 +65,20 @@ pub struct ChangeReport {
     pub live: Option<Duration>,
 }
 
+/// Who is told.
+#[derive(Debug)]
+pub struct Audience {
+    /// Their end.
+    pub to: SyncSender<Box<Report>>,
+    /// Only of objects of `getambassador.io`: in a cluster Services, EndpointSlices and Secrets change with every pod, and
+    /// what comes of it is told with those who use them.
+    pub custom_only: bool,
+}
+
 /// Keeps changes until they are live.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    to: Option<SyncSender<Box<Report>>>,
+    to: Option<Audience>,
     metrics: Arc<Metrics>,
     waiting: BTreeMap<ObjectKey, Waiting>,
     /// The first batch and when it was begun, until it is live.
@@ -85,7 +95,7 @@ struct Waiting {
 }
 
 impl Reporter {
-    pub(super) fn new(to: Option<SyncSender<Box<Report>>>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(to: Option<Audience>, metrics: Arc<Metrics>) -> Self {
         Self { to, metrics, waiting: BTreeMap::new(), first: None }
     }
 
@@ -190,7 +200,8 @@ impl Reporter {
         }
         // Namespaces and Secrets change for many reasons; what comes of it is told with those who use them.
         let back = waiting.held && waiting.what == What::Judged && state != Some(State::Refused);
-        if key.kind == Kind::Namespace || back {
+        let is_told = |audience: &Audience| !audience.custom_only || key.kind.is_custom();
+        if key.kind == Kind::Namespace || back || !self.to.as_ref().is_some_and(is_told) {
             return;
         }
         let summary = entry.map(|entry| status::summary(&entry.verdict)).unwrap_or_default();
@@ -198,9 +209,9 @@ impl Reporter {
     }
 
     fn tell(&self, report: Report) {
-        if let Some(to) = &self.to {
+        if let Some(audience) = &self.to {
             // A reader that does not keep up loses lines; the pipeline does not wait for a terminal.
-            let _ = to.try_send(Box::new(report));
+            let _ = audience.to.try_send(Box::new(report));
         }
     }
 }

@@ -93,7 +93,8 @@ impl Gateway {
             reports: None,
             paranoid: true,
         };
-        let pipeline = std::thread::spawn(move || Pipeline::new(wiring).run());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let pipeline = std::thread::spawn(move || runtime.block_on(Pipeline::new(wiring).run()));
         Self { folder, mailbox, board, metrics, pipeline: Some(pipeline), stop: Some(stop) }
     }
 

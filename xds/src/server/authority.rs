@@ -7,6 +7,7 @@
 //! else of the frame and both sides' header tables. Those clients never Huffman-code the field; a coded one is left alone.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -131,8 +132,8 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.checked == 0 {
-            let mut chunk = [0; 8192];
-            let mut chunk = ReadBuf::new(&mut chunk);
+            let mut chunk = [const { MaybeUninit::uninit() }; 8192];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
             ready!(Pin::new(&mut this.socket).poll_read(cx, &mut chunk))?;
             if chunk.filled().is_empty() {
                 // The end: what is left is an incomplete frame, or nothing.

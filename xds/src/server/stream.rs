@@ -1,6 +1,7 @@
 //! The task of one stream: moves messages between the socket and the state machine.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
@@ -46,6 +47,9 @@ async fn run(
     let mut store = open.ads.shared.store.subscribe();
     let mut queue = VecDeque::new();
     let mut deadline = None;
+    // Made once: what is made and dropped in each round enters and leaves lists of who waits.
+    let mut gone = pin!(outgoing.closed());
+    let mut ends = pin!(closing.wait_for(|closing| *closing));
     loop {
         if queue.is_empty() {
             store.mark_unchanged();
@@ -55,6 +59,9 @@ async fn run(
         let idle = queue.is_empty();
         let now = open.ads.now();
         tokio::select! {
+            biased;
+            _ = &mut ends => return Err(Status::unavailable("the control plane is shutting down")),
+            () = &mut gone => return Ok(()),
             request = requests.message() => match request? {
                 Some(request) => receive(&mut open, request)?,
                 None => return Ok(()),
@@ -70,10 +77,6 @@ async fn run(
             // The store lives as long as the server: this never fails.
             _ = store.changed(), if idle => {}
             () = wait(deadline, now), if idle => {}
-            () = outgoing.closed() => return Ok(()),
-            _ = closing.wait_for(|closing| *closing) => {
-                return Err(Status::unavailable("the control plane is shutting down"));
-            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Endpoint sets: the only rows that an endpoint edit touches.
 
+use crate::compiler::in_order;
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::Body;
+use api::core::Service;
 use ir::{Endpoint, EndpointHealth, EndpointSet, Kind, ObjectKey};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,15 +29,14 @@ pub fn parse_name(name: &str) -> Option<EndpointKey> {
 pub fn row(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<Arc<EndpointSet>> {
     db.endpoint_users.get(&db.graph, reads, key)?;
     let (namespace, service, port) = key;
-    let port_names = port_names(db, reads, namespace, service, *port);
-    let mut healthy = BTreeSet::new();
-    let mut draining = BTreeSet::new();
+    let port_names = decoded_service(db, reads, namespace, service).map(|found| port_names(found, *port)).unwrap_or_default();
+    let (mut healthy, mut draining) = (Vec::new(), Vec::new());
     let slices = db.slices_of.get(&db.graph, reads, &(namespace.clone(), service.clone()));
     for slice_key in slices.into_iter().flatten() {
         let Some(object) = db.objects.get(&db.graph, reads, slice_key) else { continue };
         let Body::EndpointSlice(decoded) = &object.body else { continue };
         let Ok(slice) = &decoded.value else { continue };
-        let ports = slice.ports.iter().filter(|found| port_names.contains(&found.name));
+        let ports = slice.ports.iter().filter(|found| port_names.contains(&&*found.name));
         let ports: Vec<u16> = ports.filter_map(|found| found.port).collect();
         for endpoint in &slice.endpoints {
             let health = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
@@ -61,11 +61,8 @@ pub fn row(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<Arc<EndpointSet>
 pub fn readiness(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<bool> {
     db.readiness_users.get(&db.graph, reads, key)?;
     let (namespace, service, port) = key;
-    let object =
-        db.objects.get(&db.graph, reads, &ObjectKey::new(Kind::Service, namespace.clone(), service.clone()))?;
-    let Body::Service(decoded) = &object.body else { return None };
-    let found = decoded.value.as_ref().ok().filter(|service| service.external_name.is_none())?;
-    let port_names: Vec<&str> = found.ports.iter().filter(|one| one.port == *port).map(|one| &*one.name).collect();
+    let found = decoded_service(db, reads, namespace, service).filter(|service| service.external_name.is_none())?;
+    let port_names = port_names(found, *port);
     let Some(slices) = db.slices_of.get(&db.graph, reads, &(namespace.clone(), service.clone())) else {
         let known = db.options.endpoint_slices || db.endpoint_users.get(&db.graph, reads, key).is_some();
         return known.then_some(false);
@@ -80,20 +77,28 @@ pub fn readiness(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<bool> {
     Some(slices.iter().any(usable))
 }
 
-/// A dual-stack Service has slices of both families for the same pods; IPv4 is what upstream's clusters use.
-fn one_family(endpoints: BTreeSet<Endpoint>) -> Vec<Endpoint> {
-    let has_v4 = endpoints.iter().any(|endpoint| endpoint.address.is_ipv4());
-    endpoints.into_iter().filter(|endpoint| !has_v4 || endpoint.address.is_ipv4()).collect()
+/// Each once, in order. A dual-stack Service has slices of both families for the same pods; IPv4 is what upstream's clusters
+/// use.
+fn one_family(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    if endpoints.iter().any(|endpoint| endpoint.address.is_ipv4()) {
+        endpoints.retain(|endpoint| endpoint.address.is_ipv4());
+    }
+    in_order(endpoints)
+}
+
+/// The Service, if there is one that can be read.
+fn decoded_service<'a>(db: &'a Db, reads: &Reads, namespace: &Arc<str>, service: &Arc<str>) -> Option<&'a Service> {
+    let key = ObjectKey::new(Kind::Service, namespace.clone(), service.clone());
+    match &db.objects.get(&db.graph, reads, &key)?.body {
+        Body::Service(decoded) => decoded.value.as_ref().ok(),
+        _ => None,
+    }
 }
 
 /// Names under which the slices of this Service list the port. The slice's port number is the target port, so the
 /// Service decides by name which of them belongs to the port that was asked for.
-fn port_names(db: &Db, reads: &Reads, namespace: &Arc<str>, service: &Arc<str>, port: u16) -> BTreeSet<String> {
-    let key = ObjectKey::new(Kind::Service, namespace.clone(), service.clone());
-    let object = db.objects.get(&db.graph, reads, &key);
-    let Some(Body::Service(decoded)) = object.map(|object| &object.body) else { return BTreeSet::new() };
-    let Ok(found) = &decoded.value else { return BTreeSet::new() };
-    found.ports.iter().filter(|candidate| candidate.port == port).map(|candidate| candidate.name.clone()).collect()
+fn port_names(service: &Service, port: u16) -> Vec<&str> {
+    service.ports.iter().filter(|candidate| candidate.port == port).map(|candidate| &*candidate.name).collect()
 }
 
 impl Db {

@@ -49,7 +49,7 @@ fn board() -> Arc<Board> {
 /// Objects whose versions come next.
 async fn adopted(mailbox: &Arc<Mailbox>) -> Vec<String> {
     let mailbox = mailbox.clone();
-    let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
+    let batch = mailbox.take(None).await.unwrap();
     let name = |(change, _): &(Change, Instant)| match change {
         Change::Retained(key, _) => key.name.to_string(),
         other => panic!("{other:?}"),
@@ -167,7 +167,7 @@ async fn a_start_waits_for_the_memory_but_not_for_ever() {
     let (mut changes, mut listed) = (0, Vec::new());
     while listed.is_empty() {
         let mailbox = mailbox.clone();
-        let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
+        let batch = mailbox.take(None).await.unwrap();
         changes += batch.changes.len();
         listed = batch.listed;
     }
@@ -176,7 +176,7 @@ async fn a_start_waits_for_the_memory_but_not_for_ever() {
     // Without the right to read it there is none.
     server.set_fault(Some(Box::new(|_, _, _| Some((403, "forbidden".into())))));
     let _feed = memory.feed(FeedId(4), mailbox.clone());
-    let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
+    let batch = mailbox.take(None).await.unwrap();
     assert_eq!((batch.changes.len(), batch.listed), (0, vec![FeedId(4)]));
 }
 

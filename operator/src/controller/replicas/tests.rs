@@ -25,7 +25,7 @@ fn ids(server: &ApiServer) -> Vec<String> {
 /// What the pipeline is told next.
 async fn told(mailbox: &Arc<Mailbox>) -> BTreeMap<Arc<str>, Arc<Report>> {
     let mailbox = mailbox.clone();
-    let batch = tokio::task::spawn_blocking(move || mailbox.take().unwrap()).await.unwrap();
+    let batch = mailbox.take(None).await.unwrap();
     batch.reports.expect("a report")
 }
 

@@ -287,7 +287,7 @@ mod tests {
                 }
             });
             let changes = loop {
-                let batch = self.mailbox.take().expect("a change in time");
+                let batch = futures::executor::block_on(self.mailbox.take(None)).expect("a change in time");
                 if !batch.changes.is_empty() {
                     break batch.changes;
                 }

@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Parts of the queue that are read at once: some thousand events.
-const READS: usize = 64;
 /// Before another attempt when waiting itself fails.
 const FAILED: Duration = Duration::from_secs(1);
 
@@ -121,12 +119,11 @@ impl Watches {
         if events { self.read() } else { Vec::new() }
     }
 
+    /// A page of events; what is left makes the next wait end at once.
     fn read(&self) -> Vec<Happened> {
         let mut out = Vec::new();
-        for _ in 0..READS {
-            // That there are no more comes as an error, too.
-            let Ok(events) = self.inotify.read_events() else { break };
-            events.iter().for_each(|event| self.named(event, &mut out));
+        for event in self.inotify.read_events().into_iter().flatten() {
+            self.named(&event, &mut out);
         }
         out
     }

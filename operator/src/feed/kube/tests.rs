@@ -41,7 +41,7 @@ impl Feeds {
         let (sender, batches) = channel();
         let from = mailbox.clone();
         std::thread::spawn(move || {
-            while let Some(batch) = from.take() {
+            while let Some(batch) = futures::executor::block_on(from.take(None)) {
                 if sender.send(batch).is_err() {
                     return;
                 }
