@@ -23,7 +23,7 @@ TESTS := $(sort $(basename $(notdir $(wildcard */tests/*.rs */*/tests/*.rs))) \
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe soak steps crds cluster cluster-exec cluster-stop
+.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe hot-functions soak steps crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
@@ -81,6 +81,13 @@ probe: ## a cold start with 10,000 Mappings in a real cluster (PROBE="--services
 	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
 	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
 		"$(TARGET_DIR)/release/probe" $(PROBE); "$(TARGET_DIR)/release/probe" --files --mappings 1,100,1000,10000
+
+hot-functions: ## list anew which functions run when an endpoint moves, for the linker: operator/hot-functions.txt
+	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
+	@: > operator/hot-functions.txt
+	@export NUNCIO_ENVOY="$$(e2e/install-envoy)"; list="--functions operator/hot-functions.txt"; \
+		"$(TARGET_DIR)/release/probe" --mappings 100 --services 1 --edits 1 $$list && \
+		"$(TARGET_DIR)/release/probe" --files --mappings 100 --rounds 2 $$list
 
 soak: ## random edits under load, plain and with trouble, then 1,000,000 steps of the compiler; EDITS=10000 SEED=…
 	@$(CARGO) build --locked --workspace --bins

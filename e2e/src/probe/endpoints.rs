@@ -1,5 +1,6 @@
 //! What it costs that an endpoint moves, with the API server between the one who moves it and Envoy.
 
+use super::functions::{self, Followed};
 use super::histogram::Histogram;
 use super::{LIMIT, TIME_TO_LIVE, api, text};
 use crate::cluster::network::NODE_ADDRESS;
@@ -14,6 +15,7 @@ use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const MOVES: usize = 200;
@@ -47,10 +49,15 @@ impl Moves {
 }
 
 /// Moves the only endpoint of a Service between two instances.
-pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Bytes>>, control: Pid) -> Result<Moves> {
+pub(super) async fn moves(
+    client: &Client,
+    http: &Http<HttpConnector, Empty<Bytes>>,
+    control: Pid,
+    functions: Option<&Path>,
+) -> Result<Moves> {
     let address = NODE_ADDRESS.parse()?;
     let instances = [Instance::start_at("a", address).await?, Instance::start_at("b", address).await?];
-    let [first, _] = &instances;
+    let [first, second] = &instances;
     let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": "moved-1", "labels": {"kubernetes.io/service-name": "moved"}},
         "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": true}}], "ports": ports(first)});
@@ -82,7 +89,14 @@ pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Byte
     }
     tokio::time::sleep(REST).await;
     let cpu = (cpu(control)? - before) * 1e3 / MOVES as f64;
-    Ok(Moves { live, written, accepted: times().await?.since(&told), cpu })
+    let accepted = times().await?.since(&told);
+    if let Some(file) = functions {
+        let followed = Followed::begin(control)?;
+        slices.patch("moved-1", &PatchParams::default(), &Patch::Merge(json!({"ports": ports(second)}))).await?;
+        tokio::time::sleep(functions::LONG_ENOUGH).await;
+        functions::add(file, &followed.end()?)?;
+    }
+    Ok(Moves { live, written, accepted, cpu })
 }
 
 fn ports(instance: &Instance) -> Value {

@@ -2,6 +2,7 @@
 //! and its Envoy is measured.
 
 use super::TIME_TO_LIVE;
+use super::functions::{self, Followed};
 use super::histogram::Histogram;
 use crate::soak::client::request;
 use crate::soak::delta::Delta;
@@ -13,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{interval, sleep};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub mappings: Vec<usize>,
     /// Changes of each sort.
     pub rounds: usize,
+    /// Where to add the names of the functions that run when an endpoint moves.
+    pub functions: Option<PathBuf>,
 }
 
 /// Rows in the order in which they came, with a cell for each column.
@@ -87,7 +90,7 @@ pub async fn measure(programs: &Programs, plan: &Plan, say: impl Fn(&str) -> Res
             };
             say(&format!("{name}\n"))?;
             table.column(name);
-            column(&mut table, programs, *mappings, layout, plan.rounds, &say).await?;
+            column(&mut table, programs, *mappings, layout, plan, &say).await?;
         }
     }
     Ok(table.text())
@@ -98,9 +101,10 @@ async fn column(
     programs: &Programs,
     mappings: usize,
     layout: Layout,
-    rounds: usize,
+    plan: &Plan,
     say: &impl Fn(&str) -> Result<()>,
 ) -> Result<()> {
+    let rounds = plan.rounds;
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("ads.sock");
     let mut programs = programs.clone();
@@ -170,6 +174,14 @@ async fn column(
     let (time, again) = restart(&scene).await?;
     table.put("control plane killed → Envoy has everything", milliseconds(time));
     table.put("resources sent again", again);
+    if let Some(file) = &plan.functions {
+        let control = scene.gateway.control_plane().context("no control plane")?;
+        let followed = Followed::begin(control)?;
+        // That takes longer than anybody waits for an answer.
+        let _ = scene.change("endpoint", rounds).await;
+        sleep(functions::LONG_ENOUGH).await;
+        functions::add(file, &followed.end()?)?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,8 @@ pub fn parse_name(name: &str) -> Option<EndpointKey> {
 pub fn row(db: &Db, reads: &Reads, key: &EndpointKey) -> Option<Arc<EndpointSet>> {
     db.endpoint_users.get(&db.graph, reads, key)?;
     let (namespace, service, port) = key;
-    let port_names = decoded_service(db, reads, namespace, service).map(|found| port_names(found, *port)).unwrap_or_default();
+    let port_names =
+        decoded_service(db, reads, namespace, service).map(|found| port_names(found, *port)).unwrap_or_default();
     let (mut healthy, mut draining) = (Vec::new(), Vec::new());
     let slices = db.slices_of.get(&db.graph, reads, &(namespace.clone(), service.clone()));
     for slice_key in slices.into_iter().flatten() {
