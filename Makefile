@@ -27,7 +27,7 @@ NAME ?= nuncio
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the shipping binary: target/release/nuncio
 	$(CARGO) build --release --locked --workspace --bin nuncio
@@ -84,10 +84,10 @@ probe: ## a cold start with 10,000 Mappings in a real cluster (PROBE="--services
 
 hot-functions: ## list anew which functions run when an endpoint moves, for the linker: operator/hot-functions.txt
 	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
-	@: > operator/hot-functions.txt
-	@export NUNCIO_ENVOY="$$(e2e/install-envoy)"; list="--functions operator/hot-functions.txt"; \
-		"$(TARGET_DIR)/release/probe" --mappings 100 --services 1 --edits 1 $$list && \
-		"$(TARGET_DIR)/release/probe" --files --mappings 100 --rounds 2 $$list
+	@export NUNCIO_ENVOY="$$(e2e/install-envoy)"; list="$(TARGET_DIR)/hot-functions.txt"; rm -f "$$list"; \
+		"$(TARGET_DIR)/release/probe" --mappings 100 --services 1 --edits 1 --functions "$$list"; \
+		"$(TARGET_DIR)/release/probe" --files --mappings 100 --rounds 2 --functions "$$list"; \
+		cp "$$list" operator/hot-functions.txt
 
 soak: ## random edits under load, plain and with trouble, then 1,000,000 steps of the compiler; EDITS=10000 SEED=…
 	@$(CARGO) build --locked --workspace --bins

@@ -1,8 +1,7 @@
 //! What it costs that an endpoint moves, with the API server between the one who moves it and Envoy.
 
-use super::functions::{self, Followed};
 use super::histogram::Histogram;
-use super::{LIMIT, TIME_TO_LIVE, api, text};
+use super::{LIMIT, TIME_TO_LIVE, api, functions, text};
 use crate::cluster::network::NODE_ADDRESS;
 use crate::soak::backend::{INSTANCE, Instance};
 use crate::soak::scale::{cpu, pause, share};
@@ -91,10 +90,8 @@ pub(super) async fn moves(
     let cpu = (cpu(control)? - before) * 1e3 / MOVES as f64;
     let accepted = times().await?.since(&told);
     if let Some(file) = functions {
-        let followed = Followed::begin(control)?;
-        slices.patch("moved-1", &PatchParams::default(), &Patch::Merge(json!({"ports": ports(second)}))).await?;
-        tokio::time::sleep(functions::LONG_ENOUGH).await;
-        functions::add(file, &followed.end()?)?;
+        let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"ports": ports(second)})));
+        functions::record(control, slices.patch("moved-1", &params, &patch), file).await?;
     }
     Ok(Moves { live, written, accepted, cpu })
 }

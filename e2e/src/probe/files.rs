@@ -1,9 +1,8 @@
 //! What changes cost among many Mappings, from manifest files, as one table: no cluster is needed, and nothing but the gateway
 //! and its Envoy is measured.
 
-use super::TIME_TO_LIVE;
-use super::functions::{self, Followed};
 use super::histogram::Histogram;
+use super::{TIME_TO_LIVE, functions};
 use crate::soak::client::request;
 use crate::soak::delta::Delta;
 use crate::soak::gateway::Programs;
@@ -176,11 +175,9 @@ async fn column(
     table.put("resources sent again", again);
     if let Some(file) = &plan.functions {
         let control = scene.gateway.control_plane().context("no control plane")?;
-        let followed = Followed::begin(control)?;
-        // That takes longer than anybody waits for an answer.
-        let _ = scene.change("endpoint", rounds).await;
-        sleep(functions::LONG_ENOUGH).await;
-        functions::add(file, &followed.end()?)?;
+        // The first of a row, whichever instance the last one of the rounds led to.
+        scene.reset().await?;
+        functions::record(control, scene.change("endpoint", 0), file).await?;
     }
     Ok(())
 }

@@ -18,11 +18,21 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long the program is to be followed while something changes. It has done all that comes of it by then.
-pub(super) const LONG_ENOUGH: Duration = Duration::from_secs(60);
+/// How long the program is followed while something changes. It has done all that comes of it by then.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
+
+/// Follows a program while something changes, and adds the names of the functions that run to the file, a line for each that
+/// it does not have yet. The program is killed. What comes of `change` does not matter: to see it takes longer than anybody
+/// waits for it.
+pub(super) async fn record<T>(pid: Pid, change: impl Future<Output = T>, file: &Path) -> Result<()> {
+    let followed = Followed::begin(pid)?;
+    let _ = change.await;
+    tokio::time::sleep(LONG_ENOUGH).await;
+    add(file, &followed.end()?)
+}
 
 /// A program that is being followed.
-pub(super) struct Followed {
+struct Followed {
     pid: Pid,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Vec<u64>>>,
@@ -30,7 +40,7 @@ pub(super) struct Followed {
 
 impl Followed {
     /// Follows all threads that a process has. Only descendants can be followed without privileges.
-    pub(super) fn begin(pid: Pid) -> Result<Self> {
+    fn begin(pid: Pid) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (until, (attached, begins)) = (stop.clone(), sync_channel(1));
         // The kernel takes orders about a thread only from the thread that asked to follow it.
@@ -46,7 +56,7 @@ impl Followed {
 
     /// Kills the program, and names the functions that have run since the beginning. (A thread that is let go in the middle
     /// of a system call is killed by the signal of its last step.)
-    pub(super) fn end(self) -> Result<Vec<String>> {
+    fn end(self) -> Result<Vec<String>> {
         let symbols = Symbols::of(self.pid);
         kill(self.pid, Signal::SIGKILL)?;
         self.stop.store(true, Ordering::Relaxed);
@@ -58,8 +68,7 @@ impl Followed {
     }
 }
 
-/// Adds names to a file, a line for each, that it does not have yet.
-pub(super) fn add(file: &Path, names: &[String]) -> Result<()> {
+fn add(file: &Path, names: &[String]) -> Result<()> {
     let mut text = std::fs::read_to_string(file).unwrap_or_default();
     let known: HashSet<String> = text.lines().map(str::to_owned).collect();
     for name in names.iter().filter(|name| !known.contains(*name)) {

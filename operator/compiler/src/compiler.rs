@@ -58,7 +58,7 @@ pub(crate) struct RowKeys {
 }
 
 /// Each once, in order. A cold start has ten thousand of them, which are cheaper to sort once than to keep sorted.
-pub(crate) fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort_unstable();
     all.dedup();
     all

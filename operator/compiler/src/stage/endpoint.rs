@@ -1,6 +1,5 @@
 //! Endpoint sets: the only rows that an endpoint edit touches.
 
-use crate::compiler::in_order;
 use crate::db::Db;
 use crate::incr::Reads;
 use crate::object::Body;
@@ -84,7 +83,9 @@ fn one_family(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     if endpoints.iter().any(|endpoint| endpoint.address.is_ipv4()) {
         endpoints.retain(|endpoint| endpoint.address.is_ipv4());
     }
-    in_order(endpoints)
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints
 }
 
 /// The Service, if there is one that can be read.

@@ -48,7 +48,6 @@ fn board() -> Arc<Board> {
 
 /// Objects whose versions come next.
 async fn adopted(mailbox: &Arc<Mailbox>) -> Vec<String> {
-    let mailbox = mailbox.clone();
     let batch = mailbox.take(None).await.unwrap();
     let name = |(change, _): &(Change, Instant)| match change {
         Change::Retained(key, _) => key.name.to_string(),
@@ -166,7 +165,6 @@ async fn a_start_waits_for_the_memory_but_not_for_ever() {
     let mut feed = memory.clone().feed(FeedId(3), mailbox.clone());
     let (mut changes, mut listed) = (0, Vec::new());
     while listed.is_empty() {
-        let mailbox = mailbox.clone();
         let batch = mailbox.take(None).await.unwrap();
         changes += batch.changes.len();
         listed = batch.listed;

@@ -24,7 +24,6 @@ fn ids(server: &ApiServer) -> Vec<String> {
 
 /// What the pipeline is told next.
 async fn told(mailbox: &Arc<Mailbox>) -> BTreeMap<Arc<str>, Arc<Report>> {
-    let mailbox = mailbox.clone();
     let batch = mailbox.take(None).await.unwrap();
     batch.reports.expect("a report")
 }
