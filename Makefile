@@ -16,6 +16,9 @@ EDITS ?= 10000
 SEED ?=
 # A script of the compiler has 36 steps on average.
 STEPS_CASES ?= 28000
+# What runs often, and which way it goes there: releases are compiled for that. What the file does not know is compiled as ever.
+PROFILE := operator/nuncio.profdata
+PROFILED := RUSTFLAGS="$${RUSTFLAGS:-} -Cprofile-use=$(CURDIR)/$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch -Cllvm-args=-disable-vp"
 # Test programs with a real cluster wait more than they work, so each runs beside the others.
 CLUSTER_TESTS := install kubernetes webhook
 TESTS := $(sort $(basename $(notdir $(wildcard */tests/*.rs */*/tests/*.rs))) \
@@ -23,14 +26,14 @@ TESTS := $(sort $(basename $(notdir $(wildcard */tests/*.rs */*/tests/*.rs))) \
 CMD ?= kubectl get namespaces
 NAME ?= nuncio
 
-.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe hot-functions soak steps crds cluster cluster-exec cluster-stop
+.PHONY: help build run test test-others $(CLUSTER_TESTS:%=test-%) check fmt clippy envoy bench corpus kat probe profile soak steps crds cluster cluster-exec cluster-stop
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the shipping binary: target/release/nuncio
-	$(CARGO) build --release --locked --workspace --bin nuncio
+	@$(PROFILED) $(CARGO) build --release --locked --workspace --bin nuncio
 	@echo "$(TARGET_DIR)/release/nuncio"
 
 run: ## build, install Envoy, and serve manifests/quickstart with a sample application; Ctrl-C ends it
@@ -78,16 +81,21 @@ kat: ## apply those cases to a cluster with Nuncio installed, and compare; KAT="
 		--output "$(TARGET_DIR)/kat.txt" $(KAT)
 
 probe: ## a cold start with 10,000 Mappings in a real cluster (PROBE="--services 1" is for that), then changes from files
-	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
+	@$(PROFILED) $(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
 	@envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy"; \
 		"$(TARGET_DIR)/release/probe" $(PROBE); "$(TARGET_DIR)/release/probe" --files --mappings 1,100,1000,10000
 
-hot-functions: ## list anew which functions run when an endpoint moves, for the linker: operator/hot-functions.txt
-	@$(CARGO) build --release --locked --workspace --bin nuncio --bin probe --bin cluster
-	@export NUNCIO_ENVOY="$$(e2e/install-envoy)"; list="$(TARGET_DIR)/hot-functions.txt"; rm -f "$$list"; \
-		"$(TARGET_DIR)/release/probe" --mappings 100 --services 1 --edits 1 --functions "$$list"; \
-		"$(TARGET_DIR)/release/probe" --files --mappings 100 --rounds 2 --functions "$$list"; \
-		cp "$$list" operator/hot-functions.txt
+profile: ## learn anew what a release is to be fast at: operator/nuncio.profdata; needs `rustup component add llvm-tools`
+	@profdata="$$(rustc --print sysroot)/lib/rustlib/$$(rustc --print host-tuple)/bin/llvm-profdata"; "$$profdata" --version; \
+		counting="$(abspath $(TARGET_DIR))/profile"; counts="$$counting/counts"; rm -rf "$$counts"; \
+		$(CARGO) build --locked --workspace --bins; \
+		CARGO_TARGET_DIR="$$counting" RUSTFLAGS="-Cprofile-generate=$$counting/others -Cllvm-args=-disable-vp" \
+			$(CARGO) build --release --locked --workspace --bin nuncio; \
+		envoy="$$(e2e/install-envoy)"; export NUNCIO_ENVOY="$$envoy" LLVM_PROFILE_FILE="$$counts/%m.profraw"; \
+		probe=("$(TARGET_DIR)/debug/probe" --nuncio "$$counting/release/nuncio" --mappings 100); \
+		"$${probe[@]}" --files --in-order --rounds 50; "$${probe[@]}" --services 1,100 --edits 20; \
+		"$$profdata" merge --text "$$counts"/*.profraw | awk -f e2e/often.awk >"$$counts/often"; \
+		"$$profdata" merge -o $(PROFILE) "$$counts/often"
 
 soak: ## random edits under load, plain and with trouble, then 1,000,000 steps of the compiler; EDITS=10000 SEED=…
 	@$(CARGO) build --locked --workspace --bins

@@ -2,7 +2,6 @@
 
 mod endpoints;
 pub mod files;
-mod functions;
 mod histogram;
 
 use crate::process::{Guard, descendants};
@@ -55,11 +54,10 @@ struct Used {
     peak: u64,
 }
 
-/// Measures `nuncio` in the cluster around this process; returns a table, or the gateway's last words with the error. In the
-/// end the names of the functions that run when an endpoint moves are added to the file.
-pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path, functions: Option<&Path>) -> Result<String> {
+/// Measures `nuncio` in the cluster around this process; returns a table, or the gateway's last words with the error.
+pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path) -> Result<String> {
     let mut words = tempfile::tempfile()?;
-    let outcome = measure_with(size, nuncio, envoy, functions, &words).await;
+    let outcome = measure_with(size, nuncio, envoy, &words).await;
     if outcome.is_err() {
         let mut text = String::new();
         words.rewind()?;
@@ -70,13 +68,7 @@ pub async fn measure(size: &Size, nuncio: &Path, envoy: &Path, functions: Option
     outcome
 }
 
-async fn measure_with(
-    size: &Size,
-    nuncio: &Path,
-    envoy: &Path,
-    functions: Option<&Path>,
-    words: &File,
-) -> Result<String> {
+async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) -> Result<String> {
     let mut config = Config::infer().await?;
     config.default_retry = true;
     let client = Client::try_from(config)?;
@@ -106,7 +98,7 @@ async fn measure_with(
     let (writing, written) = tokio::try_join!(edits(&client, &http, size.edits, "busy"), all_written)?;
     let after = used(control)?;
     let idle = edits(&client, &http, size.edits, "idle").await?;
-    let endpoints = endpoints::moves(&client, &http, control, functions).await?;
+    let endpoints = endpoints::moves(&client, &http, control).await?;
     gateway.signal(Signal::SIGTERM)?;
     gateway.wait(Duration::from_secs(60))?;
     let bare = bare_patches(&client, size.mappings).await?;

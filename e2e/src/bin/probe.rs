@@ -25,6 +25,10 @@ struct Arguments {
     /// With --files: changes of each sort; an endpoint moves a hundred times at least
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// With --files: do not kill the control plane to measure its restart. A program that is built to count what it runs
+    /// keeps its counts then
+    #[arg(long)]
+    in_order: bool,
     /// With --files: worker threads of Envoy
     #[arg(long, default_value_t = 2)]
     workers: u32,
@@ -34,9 +38,6 @@ struct Arguments {
     /// Edits of one Mapping while statuses are written, and again when all is idle
     #[arg(long, default_value_t = 20)]
     edits: usize,
-    /// Follow the control plane while an endpoint moves, and add the names of the functions that run to this file
-    #[arg(long)]
-    functions: Option<PathBuf>,
     /// The program to measure. Default: `nuncio` beside this one
     #[arg(long)]
     nuncio: Option<PathBuf>,
@@ -53,7 +54,8 @@ fn main() -> Result<ExitCode> {
     let envoy = e2e::envoy::binary().context("there is no Envoy; `make envoy` installs it")?;
     if arguments.files {
         let programs = Programs { nuncio, envoy, workers: arguments.workers, arguments: Vec::new(), guarded: true };
-        let plan = Plan { mappings: arguments.mappings, rounds: arguments.rounds, functions: arguments.functions };
+        let Arguments { mappings, rounds, in_order, .. } = arguments;
+        let plan = Plan { mappings, rounds, in_order };
         let progress = |text: &str| Ok(std::io::stderr().write_all(text.as_bytes())?);
         let table = tokio::runtime::Runtime::new()?.block_on(files::measure(&programs, &plan, progress))?;
         std::io::stdout().write_all(table.as_bytes())?;
@@ -63,8 +65,7 @@ fn main() -> Result<ExitCode> {
     if arguments.inside {
         let services = arguments.services.first().copied().unwrap_or(1);
         let size = Size { mappings, services, edits: arguments.edits };
-        let functions = arguments.functions.as_deref();
-        let table = tokio::runtime::Runtime::new()?.block_on(probe::measure(&size, &nuncio, &envoy, functions))?;
+        let table = tokio::runtime::Runtime::new()?.block_on(probe::measure(&size, &nuncio, &envoy))?;
         std::io::stdout().write_all(table.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -78,9 +79,6 @@ fn main() -> Result<ExitCode> {
         command.arg("--inside").arg("--services").arg(services.to_string());
         command.arg("--mappings").arg(mappings.to_string()).arg("--edits").arg(arguments.edits.to_string());
         command.arg("--nuncio").arg(std::path::absolute(&nuncio)?).env("NUNCIO_ENVOY", &envoy);
-        if let Some(functions) = &arguments.functions {
-            command.arg("--functions").arg(std::path::absolute(functions)?);
-        }
         let status = command.stdin(Stdio::null()).status()?;
         if !status.success() {
             bail!("the measurement failed: {status}");

@@ -1,7 +1,7 @@
 //! What it costs that an endpoint moves, with the API server between the one who moves it and Envoy.
 
 use super::histogram::Histogram;
-use super::{LIMIT, TIME_TO_LIVE, api, functions, text};
+use super::{LIMIT, TIME_TO_LIVE, api, text};
 use crate::cluster::network::NODE_ADDRESS;
 use crate::soak::backend::{INSTANCE, Instance};
 use crate::soak::scale::{cpu, pause, share};
@@ -14,7 +14,6 @@ use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const MOVES: usize = 200;
@@ -48,15 +47,10 @@ impl Moves {
 }
 
 /// Moves the only endpoint of a Service between two instances.
-pub(super) async fn moves(
-    client: &Client,
-    http: &Http<HttpConnector, Empty<Bytes>>,
-    control: Pid,
-    functions: Option<&Path>,
-) -> Result<Moves> {
+pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Bytes>>, control: Pid) -> Result<Moves> {
     let address = NODE_ADDRESS.parse()?;
     let instances = [Instance::start_at("a", address).await?, Instance::start_at("b", address).await?];
-    let [first, second] = &instances;
+    let [first, _] = &instances;
     let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": "moved-1", "labels": {"kubernetes.io/service-name": "moved"}},
         "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": true}}], "ports": ports(first)});
@@ -88,12 +82,7 @@ pub(super) async fn moves(
     }
     tokio::time::sleep(REST).await;
     let cpu = (cpu(control)? - before) * 1e3 / MOVES as f64;
-    let accepted = times().await?.since(&told);
-    if let Some(file) = functions {
-        let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"ports": ports(second)})));
-        functions::record(control, slices.patch("moved-1", &params, &patch), file).await?;
-    }
-    Ok(Moves { live, written, accepted, cpu })
+    Ok(Moves { live, written, accepted: times().await?.since(&told), cpu })
 }
 
 fn ports(instance: &Instance) -> Value {

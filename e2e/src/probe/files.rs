@@ -1,8 +1,8 @@
 //! What changes cost among many Mappings, from manifest files, as one table: no cluster is needed, and nothing but the gateway
 //! and its Envoy is measured.
 
+use super::TIME_TO_LIVE;
 use super::histogram::Histogram;
-use super::{TIME_TO_LIVE, functions};
 use crate::soak::client::request;
 use crate::soak::delta::Delta;
 use crate::soak::gateway::Programs;
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{interval, sleep};
@@ -39,8 +39,8 @@ pub struct Plan {
     pub mappings: Vec<usize>,
     /// Changes of each sort.
     pub rounds: usize,
-    /// Where to add the names of the functions that run when an endpoint moves.
-    pub functions: Option<PathBuf>,
+    /// Nothing is killed. A program that counts what it runs writes that down only when it ends in good order.
+    pub in_order: bool,
 }
 
 /// Rows in the order in which they came, with a cell for each column.
@@ -109,7 +109,7 @@ async fn column(
     let mut programs = programs.clone();
     programs.arguments.extend(["--ads".to_owned(), format!("unix:{}", socket.display())]);
     let begun = Instant::now();
-    let scene = Scene::start(&programs, mappings, layout).await?;
+    let mut scene = Scene::start(&programs, mappings, layout).await?;
     table.put("from the start to readiness", milliseconds(begun.elapsed()));
     let control = scene.gateway.control_plane().context("no control plane")?;
     let envoy = scene.gateway.envoy().context("no Envoy")?;
@@ -151,34 +151,46 @@ async fn column(
         say("  requests\n")?;
         let time = requests(&scene, mappings, REQUESTS / 20).await?;
         table.put(REQUEST, format!("{:.0} µs", time * 1e6));
-        return Ok(());
+    } else {
+        crowds(table, &scene, &socket, mappings, rounds, say).await?;
+        if !plan.in_order {
+            say("  restart\n")?;
+            let (time, again) = restart(&scene).await?;
+            table.put("control plane killed → Envoy has everything", milliseconds(time));
+            table.put("resources sent again", again);
+        }
     }
+    if plan.in_order {
+        scene.gateway.end()?;
+    }
+    Ok(())
+}
+
+/// What many changes, requests and clients cost.
+async fn crowds(
+    table: &mut Table,
+    scene: &Scene,
+    socket: &Path,
+    mappings: usize,
+    rounds: usize,
+    say: &impl Fn(&str) -> Result<()>,
+) -> Result<()> {
     say("  storm, burst\n")?;
-    let mut times = storm(&scene).await?;
+    let mut times = storm(scene).await?;
     table.put(
         &format!("storm of {} changes/s → live, median (99 %)", STORM.0),
         format!("{:.0} ({:.0}) ms", share(&mut times, 50), share(&mut times, 99)),
     );
-    table.put(&format!("burst of {BURST} Mappings, last write → all live"), milliseconds(burst(&scene).await?));
+    table.put(&format!("burst of {BURST} Mappings, last write → all live"), milliseconds(burst(scene).await?));
     scene.settle(1).await?;
     say("  requests\n")?;
-    table.put(REQUEST, format!("{:.0} µs", requests(&scene, mappings, REQUESTS).await? * 1e6));
+    table.put(REQUEST, format!("{:.0} µs", requests(scene, mappings, REQUESTS).await? * 1e6));
     say("  clients\n")?;
-    let mut times = clients(&scene, &socket, rounds.min(10)).await?;
+    let mut times = clients(scene, socket, rounds.min(10)).await?;
     table.put(
         &format!("Mapping → accepted by {CLIENTS} more clients, median"),
         format!("{:.1} ms", share(&mut times, 50)),
     );
-    say("  restart\n")?;
-    let (time, again) = restart(&scene).await?;
-    table.put("control plane killed → Envoy has everything", milliseconds(time));
-    table.put("resources sent again", again);
-    if let Some(file) = &plan.functions {
-        let control = scene.gateway.control_plane().context("no control plane")?;
-        // The first of a row, whichever instance the last one of the rounds led to.
-        scene.reset().await?;
-        functions::record(control, scene.change("endpoint", 0), file).await?;
-    }
     Ok(())
 }
 

@@ -108,6 +108,12 @@ impl Gateway {
         self.guard.signal(signal)
     }
 
+    /// Ends it in good order.
+    pub fn end(&mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        self.guard.wait(DRAIN + Duration::from_secs(30)).map(drop)
+    }
+
     /// A page of the diagnostics; `None` while nothing answers there.
     pub fn page(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.diagnostics).ok()?;
