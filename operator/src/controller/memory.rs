@@ -151,7 +151,10 @@ impl Memory {
                     adopt(left, board, mailbox);
                     looks.values_mut().for_each(|count| *count = count.saturating_add(1));
                 }
-                Err(error) => warn(&mut warned, WHAT, &error),
+                Err(error) => {
+                    warn(&mut warned, WHAT, &error);
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }

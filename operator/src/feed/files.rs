@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! parse    text -> documents -> JSON objects
+//! walk     folders -> which files there are, and what tells whether they changed
 //! folder   what is in which file, who wins, what changed (no threads, no clock)
 //! watches  folders -> file events
 //! watch    file events -> folder -> mailbox
@@ -9,6 +10,7 @@
 
 mod folder;
 pub(crate) mod parse;
+mod walk;
 mod watch;
 mod watches;
 

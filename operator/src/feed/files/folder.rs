@@ -1,6 +1,7 @@
 //! What is in which file, which definition of an object wins, and what changed since the last look.
 
 use super::parse::{self, Document};
+use super::walk::{Stamp, Walk, is_manifest};
 use crate::feed::SourceProblem;
 use crate::feed::expand::Expansion;
 use crate::feed::ports::PortChooser;
@@ -9,11 +10,11 @@ use compiler::{Change, FileContent, Object, WantedChanges, WantedName};
 use ir::{Kind, ObjectKey, ProblemKind};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use std::{fs, io, mem};
 
 /// Larger manifest files are not read.
@@ -22,8 +23,6 @@ const FILE_BYTES: u64 = 256 << 20;
 const WANTED_BYTES: u64 = 1 << 20;
 /// No file system's clock is coarser than this while files are edited.
 const TICK: Duration = Duration::from_millis(50);
-/// Folders nested deeper are not entered.
-const DEPTH: usize = 32;
 
 /// What is read, and how.
 #[derive(Debug, Default)]
@@ -56,7 +55,9 @@ pub struct Update {
 #[derive(Debug, Default)]
 pub struct Folder {
     sources: Sources,
-    files: BTreeMap<PathBuf, FileState>,
+    /// By path, in the order of its bytes: paths compare themselves by component, which takes longer than all the rest of a
+    /// look at files that have not changed.
+    files: BTreeMap<OsString, FileState>,
     /// Files that have problems: what is asked after every edit must not cost a look at all files.
     faulty: BTreeSet<PathBuf>,
     /// Every definition of an object, by its place; the first place wins.
@@ -81,14 +82,6 @@ struct FileState {
     problems: Vec<SourceProblem>,
 }
 
-/// Tells without reading whether a file is the same as before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    size: u64,
-    inode: u64,
-}
-
 /// One definition of an object.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -102,7 +95,9 @@ struct Entry {
 
 impl Folder {
     /// An empty state; [`Folder::rescan`] fills it.
-    pub fn new(sources: Sources) -> Self {
+    pub fn new(mut sources: Sources) -> Self {
+        // One spelling for each path: that of events, which are told with the folder that is watched.
+        sources.roots.iter_mut().for_each(|root| *root = root.components().collect());
         Self { sources, ..Self::default() }
     }
 
@@ -143,28 +138,33 @@ impl Folder {
                 missing.insert(root.clone());
             }
         }
-        let Walk { files: present, folders, .. } = walk;
+        let (present, folders) = walk.end();
         self.folders = folders;
+        let mut lost = Vec::new();
+        let mut different = Vec::new();
+        let mut known = self.files.iter().peekable();
+        for (path, stamp) in present {
+            while let Some((gone, _)) = known.next_if(|(known, _)| known.as_os_str() < path.as_os_str()) {
+                lost.push(PathBuf::from(gone));
+            }
+            let former = known.next_if(|(known, _)| known.as_os_str() == path.as_os_str());
+            let former = former.map(|(_, file)| file.stamp);
+            if former != Some(stamp) {
+                different.push((path, stamp, former));
+            }
+        }
+        lost.extend(known.map(|(gone, _)| PathBuf::from(gone)));
         // A root that cannot be listed keeps its objects: an unmounted folder must not empty the gateway.
-        let lost: Vec<PathBuf> = self
-            .files
-            .keys()
-            .filter(|path| !present.contains_key(*path) && !missing.iter().any(|root| path.starts_with(root)))
-            .cloned()
-            .collect();
+        lost.retain(|path| !missing.iter().any(|root| path.starts_with(root)));
         self.missing_roots = missing;
         let mut touched = BTreeSet::new();
         let mut update = Update::default();
         for path in lost {
             self.forget(&path, &mut touched);
         }
-        for (path, stamp) in present {
-            let former = self.files.get(&path).map(|file| file.stamp);
-            if former == Some(stamp) {
-                continue;
-            }
+        for (path, stamp, former) in different {
             // A file that was put in place by a rename is complete, and so is what a link leads to.
-            let replaced = former.is_some_and(|former| former.inode != stamp.inode) || path.is_symlink();
+            let replaced = former.is_some_and(|former| stamp.replaces(&former)) || path.is_symlink();
             if !replaced && stamp.is_younger(quiet, now) {
                 unsettled.push(path);
             } else {
@@ -185,7 +185,7 @@ impl Folder {
                 continue;
             }
             match fs::metadata(path) {
-                Ok(found) if found.is_file() => self.load(path, stamp(&found), &mut touched, &mut update.notes),
+                Ok(found) if found.is_file() => self.load(path, Stamp::of(&found), &mut touched, &mut update.notes),
                 _ => self.forget(path, &mut touched),
             }
         }
@@ -220,9 +220,9 @@ impl Folder {
         }
         for path in unread {
             // The bytes were not kept; the file has them.
-            if let (Some(file), Ok(found)) = (self.files.get_mut(&path), fs::metadata(&path)) {
+            if let (Some(file), Ok(found)) = (self.files.get_mut(path.as_os_str()), fs::metadata(&path)) {
                 file.documents.retain(|_, entries| entries.iter().all(|entry| entry.object.is_some()));
-                self.load(&path, stamp(&found), &mut touched, &mut update.notes);
+                self.load(&path, Stamp::of(&found), &mut touched, &mut update.notes);
             }
         }
         self.settle(touched, &mut update);
@@ -240,11 +240,15 @@ impl Folder {
 
     /// Everything that is wrong with the files at present, by path and line.
     pub fn problems(&self) -> Vec<SourceProblem> {
-        let faulty = self.faulty.iter().filter_map(|path| self.files.get(path));
+        let faulty = self.faulty.iter().filter_map(|path| self.files.get(path.as_os_str()));
         let mut problems: Vec<SourceProblem> = faulty.flat_map(|file| &file.problems).cloned().collect();
         for (key, places) in self.contested.iter().filter_map(|key| self.claims.get_key_value(key)) {
             let place = |(path, index): &(PathBuf, usize)| {
-                let line = self.files.get(path).and_then(|file| file.entries.get(*index)).map_or(0, |entry| entry.line);
+                let line = self
+                    .files
+                    .get(path.as_os_str())
+                    .and_then(|file| file.entries.get(*index))
+                    .map_or(0, |entry| entry.line);
                 (path.clone(), line)
             };
             let Some((winner, winner_line)) = places.first().map(place) else { continue };
@@ -270,7 +274,7 @@ impl Folder {
     /// Where an object is defined: file and line.
     pub fn place(&self, key: &ObjectKey) -> Option<(&Path, usize)> {
         let (path, index) = self.claims.get(key)?.first()?;
-        Some((path, self.files.get(path)?.entries.get(*index)?.line))
+        Some((path, self.files.get(path.as_os_str())?.entries.get(*index)?.line))
     }
 
     /// How many files are read.
@@ -279,10 +283,10 @@ impl Folder {
     }
 
     fn load(&mut self, path: &Path, stamp: Stamp, touched: &mut BTreeSet<ObjectKey>, notes: &mut Vec<String>) {
-        let mut former = self.files.remove(path).unwrap_or_default();
+        let mut former = self.files.remove(path.as_os_str()).unwrap_or_default();
         // Times of files are coarse: a second write within the same tick would look like none. A stamp that young is
         // not trusted at the next look.
-        let stamp = if stamp.is_younger(TICK, SystemTime::now()) { Stamp { size: u64::MAX, ..stamp } } else { stamp };
+        let stamp = if stamp.is_younger(TICK, SystemTime::now()) { stamp.distrusted() } else { stamp };
         let mut state = FileState { stamp, ..FileState::default() };
         match read(path, FILE_BYTES).and_then(|bytes| {
             String::from_utf8(bytes)
@@ -308,7 +312,7 @@ impl Folder {
             true => _ = self.faulty.remove(path),
             false => _ = self.faulty.insert(path.to_path_buf()),
         }
-        self.files.insert(path.to_path_buf(), state);
+        self.files.insert(path.into(), state);
     }
 
     /// Reads the documents of a file; what has the same text as before is not decoded again.
@@ -397,7 +401,7 @@ impl Folder {
 
     fn drop_secret(&mut self, key: &ObjectKey) {
         for (path, _) in self.claims.get(key).into_iter().flatten() {
-            if let Some(file) = self.files.get_mut(path) {
+            if let Some(file) = self.files.get_mut(path.as_os_str()) {
                 let known = file.documents.values_mut().flatten();
                 for entry in file.entries.iter_mut().chain(known).filter(|entry| entry.key == *key) {
                     entry.object = None;
@@ -407,7 +411,7 @@ impl Folder {
     }
 
     fn forget(&mut self, path: &Path, touched: &mut BTreeSet<ObjectKey>) {
-        if let Some(file) = self.files.remove(path) {
+        if let Some(file) = self.files.remove(path.as_os_str()) {
             self.faulty.remove(path);
             self.unclaim(path, &file.entries, touched);
         }
@@ -434,7 +438,7 @@ impl Folder {
                 false => _ = self.contested.remove(&key),
             }
             let winner = self.claims.get(&key).and_then(|places| places.first()).and_then(|(path, index)| {
-                let entry = self.files.get(path)?.entries.get(*index)?;
+                let entry = self.files.get(path.as_os_str())?.entries.get(*index)?;
                 Some((entry.object.clone()?, (entry.fingerprint, entry.generation)))
             });
             match winner {
@@ -466,66 +470,6 @@ impl Folder {
                 self.contents.insert(path.clone(), content);
             }
         }
-    }
-}
-
-/// Whether a path is looked at: a visible name with one of the three endings.
-fn is_manifest(path: &Path) -> bool {
-    let hidden = path.file_name().and_then(|name| name.to_str()).is_none_or(|name| name.starts_with('.'));
-    !hidden
-        && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
-}
-
-/// A look through folders.
-#[derive(Default)]
-struct Walk {
-    files: BTreeMap<PathBuf, Stamp>,
-    folders: BTreeSet<PathBuf>,
-    /// Device and inode of the folders on the way down: a link that leads up again ends there.
-    trail: Vec<(u64, u64)>,
-}
-
-impl Walk {
-    fn enter(&mut self, path: &Path, root: bool) -> io::Result<()> {
-        let found = fs::metadata(path)?;
-        if found.is_file() {
-            if root || is_manifest(path) {
-                self.files.insert(path.to_path_buf(), stamp(&found));
-            }
-            return Ok(());
-        }
-        let identity = (found.dev(), found.ino());
-        if !found.is_dir() || self.trail.len() >= DEPTH || self.trail.contains(&identity) {
-            return Ok(());
-        }
-        let entries = fs::read_dir(path)?;
-        self.folders.insert(path.to_path_buf());
-        self.trail.push(identity);
-        let done = entries.into_iter().try_for_each(|entry| {
-            let path = entry?.path();
-            // Hidden folders hold the generations of a mounted ConfigMap, which are seen through their links.
-            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.starts_with('.')) {
-                // A file that vanished meanwhile or may not be read is not a reason to lose the others.
-                let _ = self.enter(&path, false);
-            }
-            Ok(())
-        });
-        self.trail.pop();
-        done
-    }
-}
-
-fn stamp(found: &fs::Metadata) -> Stamp {
-    Stamp { modified: (found.mtime(), found.mtime_nsec()), size: found.len(), inode: found.ino() }
-}
-
-impl Stamp {
-    /// Whether the file was written to less than this long ago.
-    fn is_younger(&self, than: Duration, now: SystemTime) -> bool {
-        let seconds = u64::try_from(self.modified.0).unwrap_or(0);
-        let nanos = u32::try_from(self.modified.1).unwrap_or(0);
-        let modified = UNIX_EPOCH + Duration::new(seconds, nanos);
-        now.duration_since(modified).map_or(!than.is_zero(), |age| age < than)
     }
 }
 

@@ -234,3 +234,34 @@ fn only_the_changed_document_of_a_long_file_is_decoded_again() {
     let file = at.folder.files.values().next().unwrap();
     assert_eq!(former.iter().zip(&file.entries).filter(|pair| same((pair.0, pair.1))).count(), 199);
 }
+
+#[test]
+fn a_path_has_one_spelling() {
+    let mut at = Fixture::new();
+    at.write("sub/m.yaml", &mapping("one", "/1"));
+    let root = PathBuf::from(format!("{}/.//sub//m.yaml", at.dir.path().display()));
+    at.folder = Folder::new(Sources { roots: vec![root], namespace: "default".into(), ..Sources::default() });
+    assert_eq!(at.rescan(), ["put Mapping default/one"]);
+    at.write("sub/m.yaml", &mapping("one", "/2"));
+    assert_eq!(at.reload("sub/m.yaml"), ["put Mapping default/one"]);
+    assert_eq!((at.rescan(), at.problems()), (vec![], vec![]));
+}
+
+#[test]
+fn files_that_come_and_go_are_told_whatever_stands_between_them() {
+    let mut at = Fixture::new();
+    // `b/` and `b.yaml` stand the other way round in the order of bytes than in that of components.
+    let names = ["a.yaml", "b/a.yaml", "b.yaml", "b-1.yaml", "c.yaml"];
+    for gone in names {
+        for (index, name) in names.iter().enumerate() {
+            at.write(name, &mapping(&format!("m{index}"), "/x"));
+        }
+        at.rescan();
+        let key = format!("Mapping default/m{}", names.iter().position(|name| *name == gone).unwrap());
+        remove_file(at.path(gone)).unwrap();
+        assert_eq!(at.rescan(), [format!("gone {key}")], "{gone}");
+        at.write(gone, &mapping(key.rsplit('/').next().unwrap(), "/x"));
+        assert_eq!(at.rescan(), [format!("put {key}")], "{gone}");
+        assert!(at.rescan().is_empty());
+    }
+}
