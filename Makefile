@@ -30,7 +30,7 @@ NAME ?= nuncio
 
 help: ## list the targets
 	@echo "Nuncio: a Kubernetes gateway control plane for Envoy"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the shipping binary: target/release/nuncio
 	@$(PROFILED) $(CARGO) build --release --locked --workspace --bin nuncio

@@ -15,7 +15,6 @@ use hyper_util::rt::TokioExecutor;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
-use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -99,8 +98,7 @@ async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) ->
     let after = used(control)?;
     let idle = edits(&client, &http, size.edits, "idle").await?;
     let endpoints = endpoints::moves(&client, &http, control).await?;
-    gateway.signal(Signal::SIGTERM)?;
-    gateway.wait(Duration::from_secs(60))?;
+    gateway.end(Duration::from_secs(60))?;
     let bare = bare_patches(&client, size.mappings).await?;
 
     let mut table = String::new();

@@ -90,6 +90,12 @@ impl Guard {
         }
     }
 
+    /// Ends the child in good order, and waits for that, at most that long.
+    pub fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait(limit)
+    }
+
     /// Waits until the child ends, at most that long.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let started = Instant::now();

@@ -110,8 +110,7 @@ impl Gateway {
 
     /// Ends it in good order.
     pub fn end(&mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        self.guard.wait(DRAIN + Duration::from_secs(30)).map(drop)
+        self.guard.end(DRAIN + Duration::from_secs(30)).map(drop)
     }
 
     /// A page of the diagnostics; `None` while nothing answers there.

@@ -244,12 +244,7 @@ impl Folder {
         let mut problems: Vec<SourceProblem> = faulty.flat_map(|file| &file.problems).cloned().collect();
         for (key, places) in self.contested.iter().filter_map(|key| self.claims.get_key_value(key)) {
             let place = |(path, index): &(PathBuf, usize)| {
-                let line = self
-                    .files
-                    .get(path.as_os_str())
-                    .and_then(|file| file.entries.get(*index))
-                    .map_or(0, |entry| entry.line);
-                (path.clone(), line)
+                (path.clone(), self.entry_at(path, *index).map_or(0, |entry| entry.line))
             };
             let Some((winner, winner_line)) = places.first().map(place) else { continue };
             problems.extend(places.iter().skip(1).map(place).map(|(path, line)| SourceProblem {
@@ -274,7 +269,11 @@ impl Folder {
     /// Where an object is defined: file and line.
     pub fn place(&self, key: &ObjectKey) -> Option<(&Path, usize)> {
         let (path, index) = self.claims.get(key)?.first()?;
-        Some((path, self.files.get(path.as_os_str())?.entries.get(*index)?.line))
+        Some((path, self.entry_at(path, *index)?.line))
+    }
+
+    fn entry_at(&self, path: &Path, index: usize) -> Option<&Entry> {
+        self.files.get(path.as_os_str())?.entries.get(index)
     }
 
     /// How many files are read.
@@ -438,7 +437,7 @@ impl Folder {
                 false => _ = self.contested.remove(&key),
             }
             let winner = self.claims.get(&key).and_then(|places| places.first()).and_then(|(path, index)| {
-                let entry = self.files.get(path.as_os_str())?.entries.get(*index)?;
+                let entry = self.entry_at(path, *index)?;
                 Some((entry.object.clone()?, (entry.fingerprint, entry.generation)))
             });
             match winner {
