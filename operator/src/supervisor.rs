@@ -267,8 +267,11 @@ impl Supervisor {
             let begun = Instant::now();
             if admin::drain(&admin).await.is_ok() {
                 sleep(grace.least).await;
+                let mut asked = Instant::now();
                 while begun.elapsed() < grace.most && admin::connections(&admin).await.is_ok_and(|open| open > 0) {
-                    sleep(LOOK * 5).await;
+                    // Envoy goes through all statistics for an answer, and has endpoints to take in meanwhile.
+                    sleep((LOOK * 5).max(asked.elapsed() * 4)).await;
+                    asked = Instant::now();
                 }
             }
         }

@@ -198,3 +198,20 @@ fn grpc_web_becomes_grpc_and_is_counted_by_method() {
     assert_eq!(value("cluster.service.grpc.request_message_count"), "1");
     assert!(!stats.contains("Other"), "{stats}");
 }
+
+#[test]
+fn how_long_requests_took_is_merged_when_the_metrics_are_asked_for() {
+    let Some(serving) = serving(ModuleFilters::default(), &[]) else { return };
+    let count = |wanted: u32| {
+        let line = format!("envoy_cluster_upstream_rq_time_count{{envoy_cluster_name=\"service\"}} {wanted}\n");
+        serving.admin("/stats/prometheus?filter=upstream_rq_time").contains(&line)
+    };
+    for requests in 1..=3 {
+        assert_eq!(ask(serving.address, "/to/", &[], b"").status(), "200");
+        // Each question has them merged for the next one. Envoy's own timer would take five seconds for each request.
+        assert!((0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            count(requests)
+        }));
+    }
+}
