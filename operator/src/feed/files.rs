@@ -9,6 +9,7 @@
 //! ```
 
 mod folder;
+mod json;
 pub(crate) mod parse;
 mod walk;
 mod watch;

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 const AWAY: Duration = Duration::from_millis(50);
 /// A writer that keeps its file open without closing it is read after this long.
 const OPEN: Duration = Duration::from_millis(250);
-/// All files are looked at this often, for file systems that send no events.
-const ROUND: Duration = Duration::from_secs(10);
+/// All files are looked at this often, for file systems that send no events: the more there are the less often, so that a
+/// thousandth of the time goes into it, but at least once a minute.
+const ROUND: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// When to look at a path.
 type Deadlines = BTreeMap<PathBuf, Instant>;
 
@@ -140,7 +141,7 @@ struct Dirty {
 impl Watching {
     fn run(&mut self, messages: &Receiver<Message>) {
         let mut dirty = Dirty::default();
-        let mut round = Instant::now() + ROUND;
+        let mut round = Instant::now() + ROUND.0;
         loop {
             let next = dirty.later.values().min().copied().unwrap_or(round).min(round);
             let happened = self.watches.wait(next.saturating_duration_since(Instant::now()));
@@ -160,10 +161,8 @@ impl Watching {
                 }
             }
             dirty.ripen(received);
-            if received >= round {
-                dirty.everything = true;
-                round = received + ROUND;
-            }
+            let due = received >= round;
+            dirty.everything |= due;
             let neighbours = std::mem::take(&mut dirty.neighbours) && self.folder.wants_files();
             if neighbours || dirty.everything || !dirty.ready.is_empty() {
                 let ready = std::mem::take(&mut dirty.ready);
@@ -180,6 +179,10 @@ impl Watching {
                     everything = self.watches.follow(&self.folder.folders()).0;
                 }
                 self.post(update, received);
+            }
+            if due {
+                let now = Instant::now();
+                round = now + (now.duration_since(received).saturating_mul(1000)).clamp(ROUND.0, ROUND.1);
             }
         }
     }
