@@ -7,14 +7,16 @@ use crate::soak::backend::{INSTANCE, Instance};
 use crate::soak::scale::{cpu, pause, share};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
-use kube::Client;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 const MOVES: usize = 200;
 /// Between two moves, so that all that came of one is over before the next begins.
@@ -33,6 +35,8 @@ pub(super) struct Moves {
     accepted: String,
     /// CPU milliseconds of the control plane for each.
     cpu: f64,
+    /// Milliseconds from the API server's answer until a watch of this program has the event: nothing can be faster.
+    heard: Vec<f64>,
 }
 
 impl Moves {
@@ -43,6 +47,7 @@ impl Moves {
         row("the same, the API server's write counted in", cell(&mut self.written));
         row("heard of → accepted by Envoy, mean (99 %)", self.accepted);
         row("CPU of the control plane for each", format!("{:.2} ms", self.cpu));
+        row("endpoint written → a bare client's watch has it", cell(&mut self.heard));
     }
 }
 
@@ -82,7 +87,36 @@ pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Byte
     }
     tokio::time::sleep(REST).await;
     let cpu = (cpu(control)? - before) * 1e3 / MOVES as f64;
-    Ok(Moves { live, written, accepted: times().await?.since(&told), cpu })
+    let accepted = times().await?.since(&told);
+    Ok(Moves { live, written, accepted, cpu, heard: heard(&slices, &instances).await? })
+}
+
+/// The same moves, watched by this program. They come after those that are measured, which they would disturb.
+async fn heard(slices: &Api<DynamicObject>, instances: &[Instance]) -> Result<Vec<f64>> {
+    let only = WatchParams::default().fields("metadata.name=moved-1");
+    let mut events = slices.watch(&only, "0").await?.boxed();
+    let mut times = Vec::new();
+    for instance in instances.iter().rev().cycle().take(MOVES) {
+        tokio::time::sleep(REST).await;
+        let patch = Patch::Merge(json!({"ports": ports(instance)}));
+        let write = async {
+            let written = slices.patch("moved-1", &PatchParams::default(), &patch).await;
+            written.map(|_| Instant::now())
+        };
+        let event = async {
+            while let Some(event) = timeout(LIMIT, events.try_next()).await?? {
+                if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event
+                    && object.data.get("ports") == Some(&ports(instance))
+                {
+                    return Ok(Instant::now());
+                }
+            }
+            bail!("the watch ended")
+        };
+        let (answered, came) = tokio::join!(write, event);
+        times.push(came?.saturating_duration_since(answered?).as_secs_f64() * 1e3);
+    }
+    Ok(times)
 }
 
 fn ports(instance: &Instance) -> Value {
