@@ -126,6 +126,8 @@ pub struct Charges {
     pub scopes: Vec<(Scope, u64)>,
     /// Clusters that Envoy names.
     pub clusters: Vec<Arc<str>>,
+    /// Listeners that Envoy cannot open, with what it says about each.
+    pub listeners: Vec<(Arc<str>, Arc<str>)>,
     /// Objects that are named without doubt.
     pub objects: Vec<ObjectKey>,
     /// Nothing of it leads to an object.
@@ -144,9 +146,11 @@ pub fn charges(kind: ResourceType, resources: &[(Arc<str>, Version)], detail: &s
         ResourceType::Route => charges.scopes.extend(meant.iter().map(|(name, version)| routes(name, *version))),
         ResourceType::Listener => {
             for (name, version) in meant {
-                match key_of(Kind::Listener, name).filter(|_| cannot_bind(detail)) {
-                    Some(listener) => charges.objects.push(listener),
-                    None => charges.scopes.push((Scope { kind: ScopeKind::Listener, name: name.clone() }, version.0)),
+                let text = about(detail, name);
+                if cannot_bind(text) {
+                    charges.listeners.push((name.clone(), text.into()));
+                } else {
+                    charges.scopes.push((Scope { kind: ScopeKind::Listener, name: name.clone() }, version.0));
                 }
             }
         }
@@ -163,14 +167,19 @@ pub fn charges(kind: ResourceType, resources: &[(Arc<str>, Version)], detail: &s
         },
         ResourceType::ExtensionConfig => charges.unknown = true,
     }
-    charges.unknown |=
-        !charges.divided && charges.scopes.is_empty() && charges.clusters.is_empty() && charges.objects.is_empty();
+    let named = charges.clusters.len() + charges.listeners.len() + charges.objects.len();
+    charges.unknown |= !charges.divided && charges.scopes.is_empty() && named == 0;
     charges
 }
 
 /// The scope of a route table and the version in question.
 pub fn routes(name: &Arc<str>, version: Version) -> (Scope, u64) {
     (Scope { kind: ScopeKind::Routes, name: name.clone() }, version.0)
+}
+
+/// The Listener behind an Envoy listener; `None` for those that are there for TCPMappings alone.
+pub fn listener_of(name: &str) -> Option<ObjectKey> {
+    key_of(Kind::Listener, name)
 }
 
 /// The object that an EDS name (`k8s/<namespace>/<service>/<port>`) or SDS name (`<namespace>/<secret>…`) comes of.
@@ -188,10 +197,20 @@ fn source_of(kind: ResourceType, name: &str) -> Option<ObjectKey> {
 
 /// Whether `name: ` stands in the text as a word of its own.
 fn names(detail: &str, name: &str) -> bool {
+    after(detail, name).is_some()
+}
+
+/// What the text of a refused LDS response says about one listener, each of which has a line; all of it if that is not found.
+fn about<'a>(detail: &'a str, name: &str) -> &'a str {
+    after(detail, name).and_then(|text| text.lines().next()).unwrap_or(detail)
+}
+
+/// What stands behind `name: `, if that is a word of its own.
+fn after<'a>(detail: &'a str, name: &str) -> Option<&'a str> {
     let mark = format!("{name}: ");
-    detail.match_indices(&mark).any(|(at, _)| {
-        let before = detail.get(..at).and_then(|before| before.chars().next_back());
-        before.is_none_or(|c| c.is_whitespace())
+    detail.match_indices(&mark).find_map(|(at, _)| {
+        let (before, rest) = detail.split_at_checked(at)?;
+        before.chars().next_back().is_none_or(char::is_whitespace).then(|| rest.get(mark.len()..)).flatten()
     })
 }
 
@@ -234,10 +253,19 @@ mod tests {
 
     #[test]
     fn a_port_that_cannot_be_bound_is_the_listeners_own_fault() {
-        let text = "Error adding/updating listener(s) default/http: cannot bind '0.0.0.0:80': Address already in use";
-        let found = charges(ResourceType::Listener, &resources(&["default/http", "default/https"]), text);
-        assert_eq!(found.objects, [ObjectKey::new(Kind::Listener, "default", "http")]);
-        assert!(found.scopes.is_empty());
+        let text = "Error adding/updating listener(s) default/http: cannot bind '0.0.0.0:80': Address already in use\n\
+                    default/tls: duplicate chain\nlistener-0.0.0.0-90: cannot bind '0.0.0.0:90': Permission denied\n";
+        let sent = resources(&["default/http", "default/https", "default/tls", "listener-0.0.0.0-90"]);
+        let found = charges(ResourceType::Listener, &sent, text);
+        let taken = "cannot bind '0.0.0.0:80': Address already in use";
+        let forbidden = "cannot bind '0.0.0.0:90': Permission denied";
+        assert_eq!(
+            found.listeners,
+            [("default/http".into(), taken.into()), ("listener-0.0.0.0-90".into(), forbidden.into())]
+        );
+        assert_eq!(found.scopes.len(), 1, "that of default/tls is searched");
+        assert_eq!(listener_of("default/http"), Some(ObjectKey::new(Kind::Listener, "default", "http")));
+        assert_eq!(listener_of("listener-0.0.0.0-90"), None);
     }
 
     #[test]

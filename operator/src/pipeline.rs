@@ -13,6 +13,7 @@ mod paranoid;
 mod progress;
 mod renewal;
 mod report;
+mod retry;
 
 pub use memory::RefusalMemory;
 pub use report::{Audience, ChangeReport, Report, Started, What};
@@ -34,6 +35,7 @@ use paranoid::Paranoid;
 use progress::Progress;
 use renewal::Renewal;
 use report::Reporter;
+use retry::Retries;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,6 +83,9 @@ pub struct Pipeline {
     quarantine: Quarantine<Parts>,
     /// Routes that wait for Envoy to resolve a name.
     hold: Hold,
+    /// Listeners that wait for a port, and whether what is published next has some of them.
+    retries: Retries,
+    retrying: bool,
     renewal: Renewal,
     paranoid: Option<Paranoid>,
     /// What the replicas know of each other.
@@ -106,10 +111,11 @@ impl Pipeline {
         let Wiring { options, mailbox, store, board, feeds, metrics, memory, reports, paranoid } = wiring;
         let started = Instant::now();
         let remembered = memory.as_ref().map(RefusalMemory::load).unwrap_or_default();
-        let mut quarantine = Quarantine::default();
+        let (mut quarantine, mut retries) = (Quarantine::default(), Retries::default());
         let mut backlog = Vec::new();
         for (key, refusal) in remembered {
             quarantine.refuse([key.clone()], &refusal.text);
+            retries.refused(&key, &refusal.text, started);
             board.remember(|remembered| {
                 Arc::make_mut(&mut remembered.refused).insert(key.clone(), refusal.clone()).is_none()
             });
@@ -127,6 +133,8 @@ impl Pipeline {
             decided: Vec::new(),
             searching: false,
             hold: Hold::default(),
+            retries,
+            retrying: false,
             renewal: Renewal::default(),
             progress: Progress::default(),
             refused_with: BTreeMap::new(),
@@ -150,7 +158,10 @@ impl Pipeline {
     pub async fn run(mut self) {
         self.publish_snapshot();
         let mailbox = self.mailbox.clone();
-        while let Some(batch) = mailbox.take(self.hold.due().into_iter().chain(self.renewal.due()).min()).await {
+        while let Some(batch) = {
+            let due = [self.hold.due(), self.renewal.due(), self.retries.due()];
+            mailbox.take(due.into_iter().flatten().min()).await
+        } {
             self.step(batch);
             while !self.decided.is_empty() && self.unlisted.is_empty() {
                 self.step(Batch::default());
@@ -183,6 +194,10 @@ impl Pipeline {
             self.unlisted.remove(&feed);
         }
         if self.unlisted.is_empty() {
+            for key in self.retries.take(Instant::now()) {
+                self.decided.extend(self.quarantine.changed(&key));
+                self.retrying = true;
+            }
             let mut changes = std::mem::take(&mut self.backlog);
             changes.extend(batch.changes);
             let first = !self.snapshot.published;
@@ -354,8 +369,12 @@ impl Pipeline {
 
     fn publish_rows(&mut self, number: u64, rows: &RowChanges) {
         let begun = Instant::now();
-        let delta = self.renderer.apply(rows, number);
+        let mut delta = self.renderer.apply(rows, number);
         self.metrics.rendered(begun.elapsed());
+        if std::mem::take(&mut self.retrying) {
+            let listeners = delta.upserts.iter().filter(|resource| resource.kind == ResourceType::Listener);
+            delta.retries = listeners.map(|resource| (resource.kind, resource.name.clone())).collect();
+        }
         for resource in &delta.upserts {
             self.metrics.pushed(resource.kind.short(), resource.payload.len());
         }
@@ -431,6 +450,7 @@ impl Pipeline {
 
     /// What was said about the old version is void, and about those who were refused because of it.
     fn changed(&mut self, key: &ObjectKey) {
+        self.retries.forget(key);
         self.decided.extend(self.quarantine.changed(key));
         for user in self.refused_with.remove(key).into_iter().flatten() {
             self.decided.extend(self.quarantine.changed(&user));
@@ -517,6 +537,11 @@ impl Pipeline {
         for cluster in &charges.clusters {
             guilty.extend(self.compiler.users_of_cluster(cluster));
         }
+        for (listener, text) in &charges.listeners {
+            let behind = blame::listener_of(listener).map(|key| vec![key]);
+            let behind = behind.unwrap_or_else(|| self.compiler.objects_of_listener(listener));
+            self.decided.extend(self.quarantine.refuse(behind, text));
+        }
         if kind == ResourceType::Secret {
             // The Secret itself serves others, too; those who use it for this are to be told.
             let users: BTreeSet<ObjectKey> =
@@ -533,8 +558,8 @@ impl Pipeline {
         }
         guilty.sort();
         guilty.dedup();
-        if charges.unknown || (!charges.divided && charges.scopes.is_empty() && guilty.is_empty() && others.is_empty())
-        {
+        let found = charges.scopes.len() + charges.listeners.len() + guilty.len() + others.len() > 0;
+        if charges.unknown || (!charges.divided && !found) {
             let names: Vec<&str> = resources.iter().map(|(name, _)| &**name).take(5).collect();
             self.report_client(client, format!("{} {}: {text}", kind.short(), names.join(", ")).into());
         }
@@ -589,6 +614,7 @@ impl Pipeline {
         };
         if let Some(object) = self.compiler.object(&key).filter(|_| !held) {
             let local = blame::cannot_bind(&text);
+            self.retries.refused(&key, &text, Instant::now());
             let refused = Refused { uid: object.uid.clone(), generation: object.generation, text: text.clone() };
             self.progress.refused(key.clone(), refused, local);
         }

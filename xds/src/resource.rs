@@ -272,6 +272,8 @@ pub struct Delta {
     pub upserts: Vec<Arc<Resource>>,
     /// Names that are gone.
     pub removals: Vec<(ResourceType, Arc<str>)>,
+    /// Names of resources that clients are sent even if they refused just that version: the reason may be gone.
+    pub retries: Vec<(ResourceType, Arc<str>)>,
 }
 
 #[cfg(test)]

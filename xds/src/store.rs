@@ -41,6 +41,8 @@ pub(crate) struct Changed {
     pub(crate) batch: u64,
     pub(crate) kind: ResourceType,
     pub(crate) name: Arc<str>,
+    /// What clients refused of it counts no longer.
+    pub(crate) retry: bool,
 }
 
 /// Shared access to the content; do not keep it over an await point.
@@ -128,19 +130,22 @@ impl State {
             let (kind, name, version) = (resource.kind, resource.name.clone(), resource.version);
             let before = self.tables.get_mut(kind).insert(name.clone(), resource);
             if before.is_none_or(|old| old.version != version) {
-                self.note(kind, name);
+                self.note(kind, name, false);
             }
         }
         for (kind, name) in delta.removals {
             if self.tables.get_mut(kind).remove(&name).is_some() {
-                self.note(kind, name);
+                self.note(kind, name, false);
             }
+        }
+        for (kind, name) in delta.retries {
+            self.note(kind, name, true);
         }
         self.forget();
     }
 
-    fn note(&mut self, kind: ResourceType, name: Arc<str>) {
-        self.log.push_back(Changed { batch: self.batch, kind, name });
+    fn note(&mut self, kind: ResourceType, name: Arc<str>, retry: bool) {
+        self.log.push_back(Changed { batch: self.batch, kind, name, retry });
     }
 
     /// Drops the beginning of a log that is too long, and gives back room that is not needed any more.
@@ -182,7 +187,7 @@ mod tests {
     }
 
     fn upsert(batch: u64, upserts: Vec<Arc<Resource>>) -> Delta {
-        Delta { batch, upserts, removals: vec![] }
+        Delta { batch, upserts, ..Delta::default() }
     }
 
     fn names(store: &Store, cursor: u64) -> Option<Vec<String>> {
@@ -206,7 +211,7 @@ mod tests {
         store.apply(upsert(1, vec![cluster("a", 1)]));
         let cursor = store.read().cursor();
         let removals = vec![(ResourceType::Cluster, "zz".into())];
-        store.apply(Delta { batch: 2, upserts: vec![cluster("a", 1)], removals });
+        store.apply(Delta { batch: 2, upserts: vec![cluster("a", 1)], removals, ..Delta::default() });
         assert_eq!(names(&store, cursor), Some(vec![]));
         assert_eq!(store.batch(), 2);
     }

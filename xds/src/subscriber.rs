@@ -267,7 +267,13 @@ impl Subscriber {
             // Everything the client named is up for a look anyway.
             None => {}
             Some(Some(changes)) => {
-                changes.for_each(|change| self.tables.get_mut(change.kind).evaluate(state, &change.name, change.batch));
+                for change in changes {
+                    let table = self.tables.get_mut(change.kind);
+                    if change.retry {
+                        table.forgive(&change.name);
+                    }
+                    table.evaluate(state, &change.name, change.batch);
+                }
             }
             Some(None) => {
                 let oldest = self.seen + 1;

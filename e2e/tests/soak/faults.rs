@@ -1,10 +1,14 @@
 //! Processes that are killed or stand still, and clients that misbehave.
 
 use crate::site::Site;
+use e2e::soak::client::{Dialer, request};
 use e2e::soak::delta::Delta;
+use e2e::soak::ledger::Entry;
+use e2e::soak::world::{custom, file};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, TcpListener};
 
 /// Resources of each type that the only client was sent by the present control plane; `None` before it has everything
 /// and has said so.
@@ -104,4 +108,35 @@ async fn fifty_clients_at_once_and_one_that_never_reads_hold_nobody_up() {
         assert_eq!(client.sent_again(), Vec::<String>::new());
     }
     site.until("the change", async || site.status("/1000/").await == Some(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_another_process_is_opened_when_it_is_free() {
+    let Some(site) = Site::start(5, &[]).await else { return };
+    let asking = site.ask();
+    let [other, raw] = e2e::net::free_ports().unwrap();
+    let taken = [other, raw].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+    let everywhere = json!({ "namespace": { "from": "ALL" } });
+    let listener = json!({ "port": other, "protocol": "HTTP", "securityModel": "INSECURE", "hostBinding": everywhere });
+    let tcp = json!({ "port": raw, "service": format!("127.0.0.1:{}", site.port()) });
+    let text = file(&[custom("Listener", "other", listener), custom("TCPMapping", "raw", tcp)]);
+    site.gateway.write("other.yaml", &text).unwrap();
+    let said = async |text: &str| site.gateway.output().contains(text);
+    for object in ["Listener default/other", "TCPMapping default/raw"] {
+        site.until(object, async || said(&format!("{object}: refused")).await).await;
+    }
+    site.put(10);
+    site.until("another change", async || site.status("/10/").await == Some(200)).await;
+    drop(taken);
+    for port in [other, raw] {
+        let dialer = Dialer::new((port, port)).unwrap();
+        let answers = async || {
+            let Ok((mut connection, _)) = dialer.http1(Entry::Any).await else { return false };
+            let answer = connection.send(request(Entry::Any, false, "/0/", 0).unwrap()).await;
+            answer.is_ok_and(|answer| answer.head.status == 200)
+        };
+        site.until("an answer", answers).await;
+    }
+    let (answered, lost) = asking.end().await;
+    assert!(answered > 10 && lost == 0, "{lost} of {answered} lost");
 }

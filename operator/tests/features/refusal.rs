@@ -4,6 +4,7 @@ use crate::client::{Client, has};
 use crate::fixture::{BASE, Gateway, TABLE, key, mapping, with_header};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use ir::Kind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use xds::ResourceType;
 
 /// Refuses every table with `poison` in it, without saying where.
@@ -117,16 +118,31 @@ async fn a_client_that_refuses_everything_is_reported_and_nobody_is_blamed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_cannot_be_bound_is_told_on_the_listener() {
-    let gateway = Gateway::start(&[("base.yaml", BASE), ("one.yaml", &mapping("one", "/one/"))]);
+async fn a_port_that_cannot_be_bound_is_told_and_tried_again() {
+    let tcp = "---\n{apiVersion: getambassador.io/v3alpha1, kind: TCPMapping, metadata: {name: redis}, \
+               spec: {port: 6379, service: 10.0.0.1:6379}}\n";
+    let gateway = Gateway::start(&[("base.yaml", BASE), ("one.yaml", &mapping("one", "/one/")), ("tcp.yaml", tcp)]);
+    static TAKEN: AtomicBool = AtomicBool::new(true);
     let judge = |response: &DeltaDiscoveryResponse| {
-        let text = "Error adding/updating listener(s) default/http: cannot bind '0.0.0.0:8080': Address already in use";
+        let text = "Error adding/updating listener(s) default/http: cannot bind '0.0.0.0:8080': Address already in use\n\
+                    listener-0.0.0.0-6379: cannot bind '0.0.0.0:6379': Address already in use\n";
         let bad = response.type_url == ResourceType::Listener.type_url() && !response.resources.is_empty();
-        bad.then(|| text.to_string())
+        (bad && TAKEN.load(Ordering::Relaxed)).then(|| text.to_string())
     };
-    let _client = gateway.client(judge).await;
-    let condition = gateway.condition(&key(Kind::Listener, "http"), "Programmed", "False/Refused").await;
-    assert!(condition.message.contains("0.0.0.0:8080"), "{condition:?}");
+    let mut client = gateway.client(judge).await;
+    let (http, redis) = (key(Kind::Listener, "http"), key(Kind::TCPMapping, "redis"));
+    for (key, text) in [(&http, "0.0.0.0:8080"), (&redis, "0.0.0.0:6379")] {
+        let condition = gateway.condition(key, "Programmed", "False/Refused").await;
+        let others = ["8080", "6379"].iter().filter(|port| condition.message.contains(**port)).count();
+        assert!(condition.message.contains(text) && others == 1, "{condition:?}");
+    }
+    assert!(gateway.board.load().clients.values().all(|client| client.reports.is_empty()));
+
+    client.until("another try", |seen| seen.refusals >= 2).await;
+    TAKEN.store(false, Ordering::Relaxed);
+    gateway.condition(&http, "Ready", "True/Ready").await;
+    gateway.condition(&redis, "Programmed", "True/Programmed").await;
+    client.until("the route", |seen| seen.contains(ResourceType::Route, TABLE, "/one/")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,10 @@ impl Refusals {
         }
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     pub(super) fn contains(&self, name: &str, version: Version) -> bool {
         self.0.get(name).is_some_and(|versions| versions.contains(&version))
     }

@@ -339,6 +339,11 @@ impl Subscription {
         self.entries.get(name).is_none_or(|entry| entry.known == Known::Never)
     }
 
+    /// What the client refused under the name may be sent again.
+    pub(super) fn forgive(&mut self, name: &str) {
+        self.refused.remove(name);
+    }
+
     /// Whether the client refused what the store has under the name.
     pub(super) fn is_refused(&self, state: &State, name: &Arc<str>) -> bool {
         let version = state.get(self.kind, name).map_or(Version::ABSENT, |resource| resource.version);

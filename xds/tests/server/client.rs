@@ -47,7 +47,7 @@ impl Server {
             companions: Arc::new([]),
             warms: false,
         };
-        self.store.apply(Delta { batch: self.batch, upserts: vec![Arc::new(resource)], removals: vec![] });
+        self.store.apply(Delta { batch: self.batch, upserts: vec![Arc::new(resource)], ..Delta::default() });
     }
 
     /// The next event for which `pick` has something to say.

@@ -135,7 +135,7 @@ impl Model {
         let upserts = changed.map(|((kind, name), version)| make(*kind, name, *version).into()).collect();
         let gone = before.keys().filter(|key| !self.world.contains_key(*key));
         let removals = gone.map(|(kind, name)| (*kind, name.as_str().into())).collect();
-        self.store.apply(Delta { batch: self.history.len() as u64, upserts, removals });
+        self.store.apply(Delta { batch: self.history.len() as u64, upserts, removals, ..Delta::default() });
         self.history.push(self.world.clone());
     }
 

@@ -177,3 +177,16 @@ fn a_new_stream_forgets_refusals() {
     let mut s = s.reconnect();
     assert_eq!(s.claim(RDS, &["t"], &[]).sent(), ["RDS t@2"]);
 }
+
+#[test]
+fn a_listener_is_sent_again_when_the_sender_wants_another_try() {
+    let mut s = Script::with([listener("a", 1)]);
+    s.wildcard(LDS).sent_and_acked();
+    s.put([listener("a", 2)]).sent();
+    let text = format!("{LISTENERS}a: cannot bind '0.0.0.0:80': Address already in use");
+    assert_eq!(s.nack(LDS, &text).sent(), [""; 0]);
+    assert_eq!(s.retry(LDS, "a").sent(), ["LDS a@2"]);
+    assert_eq!(s.nack(LDS, &text).sent(), [""; 0], "one try for each time it is wanted");
+    assert_eq!(s.retry(LDS, "a").sent_and_acked(), ["LDS a@2"]);
+    assert_eq!(s.retry(LDS, "a").sent(), [""; 0], "the client has it");
+}

@@ -108,7 +108,13 @@ impl Script {
         self.batch += 1;
         let upserts = upserts.into_iter().map(Arc::new).collect();
         let removals = removals.iter().map(|(kind, name)| (*kind, Arc::from(*name))).collect();
-        self.store.apply(Delta { batch: self.batch, upserts, removals });
+        self.store.apply(Delta { batch: self.batch, upserts, removals, ..Delta::default() });
+        self
+    }
+
+    pub fn retry(&mut self, kind: ResourceType, name: &str) -> &mut Self {
+        self.batch += 1;
+        self.store.apply(Delta { batch: self.batch, retries: vec![(kind, name.into())], ..Delta::default() });
         self
     }
 
