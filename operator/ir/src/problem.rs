@@ -56,7 +56,7 @@ problem_kinds! {
     NotReferenced "Nothing uses this object.",
     DefaultHost "There is no Host, so clear text is served for every host name.",
     TooLarge "The object, or something it leads to, is larger than is accepted.",
-    RefusedByEnvoy "Envoy refused the configuration that comes of this object.",
+    RefusedByEnvoy "Envoy refused the configuration that comes of this object. A port that it cannot open is tried again without an edit.",
     HeldBack "The newest version waits while it is found out which object Envoy refuses.",
     Retained "The newest version is not accepted; the last accepted one is still in force.",
     SourceUnreadable "A kind of objects cannot be read from the API server.",
