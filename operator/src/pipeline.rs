@@ -439,6 +439,7 @@ impl Pipeline {
             Change::Refusal(key, Some(refusal)) => {
                 let known = self.prints.entry(key.clone()).or_insert(refusal.fingerprint);
                 if *known == refusal.fingerprint && !self.quarantine.refuse([key.clone()], &refusal.text).is_empty() {
+                    self.retries.refused(key, &refusal.text, received);
                     self.board.remember(|remembered| {
                         Arc::make_mut(&mut remembered.refused).insert(key.clone(), refusal.clone()).is_none()
                     });

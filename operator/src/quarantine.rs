@@ -14,7 +14,8 @@
 //!                                      └─► is refused as well: give up,                    └─► refused: Hold, split it
 //!                                          release all, report the client
 //! ```
-//! A refused object stays refused, for every client and after an Envoy restart, until it changes. Nothing here sends
+//! A refused object stays refused, for every client and after an Envoy restart, until it changes (or, with a port that was
+//! taken, until the pipeline says that it did, for another try). Nothing here sends
 //! the same content twice, so there is no loop of attempts.
 
 mod search;

@@ -20,7 +20,8 @@ impl Pipeline {
         resources: &[(Arc<str>, xds::Version)],
         detail: &str,
     ) {
-        let text: Arc<str> = detail.chars().take(1_000).collect::<String>().into();
+        let bounded = |text: &str| -> Arc<str> { text.chars().take(1_000).collect::<String>().into() };
+        let text = bounded(detail);
         let charges = blame::charges(kind, resources, detail);
         for (scope, version) in &charges.scopes {
             let more = self.quarantine.refused(client, scope, *version, &text);
@@ -33,7 +34,7 @@ impl Pipeline {
         for (listener, text) in &charges.listeners {
             let behind = blame::listener_of(listener).map(|key| vec![key]);
             let behind = behind.unwrap_or_else(|| self.compiler.objects_of_listener(listener));
-            self.decided.extend(self.quarantine.refuse(behind, text));
+            self.decided.extend(self.quarantine.refuse(behind, &bounded(text)));
         }
         if kind == ResourceType::Secret {
             // The Secret itself serves others, too; those who use it for this are to be told.

@@ -2,9 +2,11 @@
 
 use crate::client::{Client, has};
 use crate::fixture::{BASE, Gateway, TABLE, key, mapping, with_header};
+use compiler::Change;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use ir::Kind;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use xds::ResourceType;
 
 /// Refuses every table with `poison` in it, without saying where.
@@ -253,4 +255,27 @@ async fn a_refused_secret_is_told_on_its_hosts_and_tried_again_with_another_one(
     gateway.write("first.yaml", &secret("first", "\n"));
     gateway.condition(&first, "Programmed", "True/Programmed").await;
     assert_eq!(client.seen().refusals, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_that_an_earlier_process_remembers_is_tried_again() {
+    let taken = |response: &DeltaDiscoveryResponse| {
+        let text =
+            "Error adding/updating listener(s) default/http: cannot bind '0.0.0.0:8080': Address already in use\n";
+        let bad = response.type_url == ResourceType::Listener.type_url() && !response.resources.is_empty();
+        bad.then(|| text.to_string())
+    };
+    let files = [("base.yaml", BASE), ("one.yaml", &mapping("one", "/one/"))];
+    let http = key(Kind::Listener, "http");
+    let earlier = Gateway::start(&files);
+    let _client = earlier.client(taken).await;
+    earlier.condition(&http, "Programmed", "False/Refused").await;
+    let remembered = earlier.board.remembered().borrow().refused.get(&http).cloned().unwrap();
+
+    let gateway = Gateway::start(&files);
+    let _client = gateway.client(|_| None).await;
+    gateway.condition(&http, "Ready", "True/Ready").await;
+    gateway.mailbox.put([Change::Refusal(http.clone(), Some(remembered))], Instant::now());
+    gateway.condition(&http, "Programmed", "False/Refused").await;
+    gateway.condition(&http, "Ready", "True/Ready").await;
 }
