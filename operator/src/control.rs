@@ -104,6 +104,7 @@ async fn serve(args: &ControlArgs, environment: &Environment) -> anyhow::Result<
             mailbox: &mailbox,
             board: &board,
             metrics: &metrics,
+            runtime: &thread.runtime,
             parent: args.parent,
         };
         let (more, statuses) = cluster::start(FeedId(feeds.len()), parts).await?;

@@ -95,19 +95,9 @@ impl Mailbox {
         Self { inner: Mutex::default(), arrived: Notify::new(), room: Condvar::new(), capacity }
     }
 
-    /// Posts changes that became known at that moment. Blocks while the mailbox is full; the pipeline itself must
-    /// therefore not call it.
+    /// Posts changes that became known at that moment. Blocks while the mailbox is full; nobody on the thread of the pipeline
+    /// may therefore call it.
     pub fn put(&self, changes: impl IntoIterator<Item = Change>, received: Instant) {
-        self.put_reaching(changes, received, None);
-    }
-
-    /// The same, with the states of a kind that the changes lead to, one after the other.
-    pub fn put_reaching(
-        &self,
-        changes: impl IntoIterator<Item = Change>,
-        received: Instant,
-        states: impl IntoIterator<Item = (Kind, Generations)>,
-    ) {
         let mut waiting = self.lock();
         for change in changes {
             while waiting.batch.changes.len() >= self.capacity && !waiting.closed {
@@ -115,6 +105,22 @@ impl Mailbox {
                 waiting.crowded = true;
                 waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
+            waiting.put(change, received);
+        }
+        self.ring(waiting);
+    }
+
+    /// The same on the thread of the pipeline, with the states of a kind that the changes lead to, one after the other. Never
+    /// blocks, however full it is: the pipeline has its turn after each of the feeds there, and each brings a few hundred
+    /// changes at a time.
+    pub fn post(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        received: Instant,
+        states: impl IntoIterator<Item = (Kind, Generations)>,
+    ) {
+        let mut waiting = self.lock();
+        for change in changes {
             waiting.put(change, received);
         }
         let reached = &mut waiting.batch.reached;
@@ -300,6 +306,14 @@ mod tests {
     }
 
     #[test]
+    fn who_shares_the_thread_of_the_pipeline_never_waits() {
+        let mailbox = Mailbox::with_capacity(1);
+        mailbox.post([gone("a"), gone("b")], Instant::now(), None);
+        mailbox.post([gone("c")], Instant::now(), None);
+        assert_eq!(taken(&mailbox).unwrap().changes.len(), 3);
+    }
+
+    #[test]
     fn closing_wakes_everybody() {
         let mailbox = Arc::new(Mailbox::with_capacity(1));
         mailbox.put([gone("a")], Instant::now());
@@ -334,9 +348,9 @@ mod tests {
     #[test]
     fn of_too_many_states_the_newest_stay() {
         let mailbox = Mailbox::default();
-        mailbox.put_reaching([], Instant::now(), [(Kind::Host, Generations(1))]);
+        mailbox.post([], Instant::now(), [(Kind::Host, Generations(1))]);
         for state in 0..25_000 {
-            mailbox.put_reaching([], Instant::now(), [(Kind::Mapping, Generations(state))]);
+            mailbox.post([], Instant::now(), [(Kind::Mapping, Generations(state))]);
         }
         let reached = taken(&mailbox).unwrap().reached;
         assert!(reached.len() <= STATES && reached.contains(&(Kind::Host, Generations(1))));

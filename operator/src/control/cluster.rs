@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use kube::{Client, Config, Resource};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ pub(super) struct Parts<'a> {
     pub(super) mailbox: &'a Arc<Mailbox>,
     pub(super) board: &'a Arc<Board>,
     pub(super) metrics: &'a Arc<Metrics>,
+    /// Of the thread of the pipeline.
+    pub(super) runtime: &'a Handle,
     /// The supervisor, which outlives this process.
     pub(super) parent: i32,
 }
@@ -47,7 +50,7 @@ pub(super) struct Parts<'a> {
 /// Starts the feeds, numbered from `first`, and the writing of statuses. Fails when there is no access to a cluster; an
 /// API server that does not answer is waited for.
 pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Vec<Box<dyn Feed>>, StatusWriting)> {
-    let Parts { environment, options, mailbox, board, metrics, parent } = parts;
+    let Parts { environment, options, mailbox, board, metrics, runtime, parent } = parts;
     let config = objects::config().await?;
     let manager = controller::manager_name(&options.ambassador_id);
     let (client, work) = status_thread(config.clone()).await?;
@@ -58,7 +61,7 @@ pub(super) async fn start(first: FeedId, parts: Parts<'_>) -> anyhow::Result<(Ve
     let scope = Scope::new(options, environment.label_selector(), environment.field_selector());
     let reading = move || Ok(Client::try_from(config)?);
     let kinds = Kinds(&mut statuses);
-    let mut feeds = objects::start(first, reading, scope, environment.expansion(), mailbox.clone(), kinds)?;
+    let mut feeds = objects::start(first, runtime, reading, scope, environment.expansion(), mailbox.clone(), kinds)?;
     feeds.push(memory.feed(FeedId(first.0 + feeds.len()), mailbox.clone()));
 
     let identity = identity(environment, parent);

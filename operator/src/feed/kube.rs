@@ -9,8 +9,9 @@
 //! follow    the store that controllers read
 //! ```
 //!
-//! All watches share one thread of their own. The mailbox may make them wait, and then nothing else waits with them; and
-//! decoding, which is most of their work, goes on beside the pipeline.
+//! All watches live on the thread of the pipeline. Who hears of a change can act on it at once then; on a node whose cores are
+//! busy, each thread that has to be woken on the way waits for a core like everybody else, and that is most of the time until
+//! Envoy has the change. What it costs is that a page of a listing is decoded while no stream is served: a few milliseconds.
 
 mod failure;
 mod follow;
@@ -31,7 +32,7 @@ use crate::mailbox::Mailbox;
 use anyhow::Context;
 use api::v3alpha1 as crds;
 use compiler::{Options, WantedChanges};
-use futures::future::LocalBoxFuture;
+use futures::future::{BoxFuture, ready};
 use ir::Kind;
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -41,11 +42,11 @@ use kube::{Api, Client, Config, Resource};
 use kube_runtime::watcher::{self, watcher};
 use secrets::Secrets;
 use state::{Rewrite, State};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio_util::sync::CancellationToken;
+use tokio::task::AbortHandle;
 use watch::{Voice, Watch};
 use wire::{MetadataOnly, Slice, SpecOnly};
 
@@ -117,8 +118,8 @@ fn with_limits(mut config: Config) -> Config {
     config
 }
 
-/// What becomes a task on the thread of the feeds.
-type Task = Box<dyn FnOnce(Client) -> LocalBoxFuture<'static, ()> + Send>;
+/// What becomes a task.
+type Task = Box<dyn FnOnce(Client) -> BoxFuture<'static, ()>>;
 
 /// Collects feeds before they are started together.
 struct Builder {
@@ -130,11 +131,12 @@ struct Builder {
     names: Vec<String>,
 }
 
-/// Starts a feed for each kind; their numbers follow on `first`, in the order of the result. `client` is called on the
-/// thread of the feeds, inside its runtime.
+/// Starts a feed for each kind; their numbers follow on `first`, in the order of the result. They live on `runtime`, which is
+/// that of the pipeline, and so does what `client` makes.
 pub fn start(
     first: FeedId,
-    client: impl FnOnce() -> anyhow::Result<Client> + Send + 'static,
+    runtime: &Handle,
+    client: impl FnOnce() -> anyhow::Result<Client>,
     scope: Scope,
     expansion: Expansion,
     mailbox: Arc<Mailbox>,
@@ -160,7 +162,7 @@ pub fn start(
     builder.core::<Service, SpecOnly>(Kind::Service);
     builder.core::<EndpointSlice, Slice>(Kind::EndpointSlice);
     let wishes = builder.secrets();
-    builder.start(client, wishes)
+    builder.start(runtime, client, wishes)
 }
 
 impl Builder {
@@ -184,9 +186,12 @@ impl Builder {
         self.tasks.push(Box::new(move |client| {
             Box::pin(async move {
                 let definitions: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
-                let uninstalled = async || {
+                let uninstalled = move || {
+                    let (definitions, definition) = (definitions.clone(), definition.clone());
                     // Without the right to ask, the objects stay.
-                    matches!(definitions.get(&definition).await, Err(kube::Error::Api(status)) if status.code == 404)
+                    async move {
+                        matches!(definitions.get(&definition).await, Err(kube::Error::Api(told)) if told.code == 404)
+                    }
                 };
                 let events = watcher(api::<K, Custom>(client, scope.namespace.as_deref()), scope.config());
                 watch.run(events, uninstalled).await;
@@ -205,7 +210,7 @@ impl Builder {
         self.tasks.push(Box::new(move |client| {
             Box::pin(async move {
                 let events = watcher(api::<K, F>(client, scope.namespace.as_deref()), scope.config());
-                watch.run(events, async || false).await;
+                watch.run(events, || ready(false)).await;
             })
         }));
     }
@@ -219,7 +224,7 @@ impl Builder {
             Box::pin(async move {
                 let config = watcher::Config { field_selector: fields, ..watcher::Config::default().page_size(PAGE) };
                 let events = watcher(Api::<Wire<Namespace, MetadataOnly>>::all(client), config);
-                watch.run(events, async || false).await;
+                watch.run(events, || ready(false)).await;
             })
         }));
     }
@@ -242,37 +247,20 @@ impl Builder {
 
     fn start(
         self,
-        client: impl FnOnce() -> anyhow::Result<Client> + Send + 'static,
+        runtime: &Handle,
+        client: impl FnOnce() -> anyhow::Result<Client>,
         wishes: UnboundedSender<Arc<WantedChanges>>,
     ) -> anyhow::Result<Vec<Box<dyn Feed>>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let stop = CancellationToken::new();
-        let (until, tasks) = (stop.clone(), self.tasks);
-        let (ready, started) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("feeds".into()).spawn(move || {
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, async move {
-                let client = match client() {
-                    Ok(client) => client,
-                    Err(error) => return drop(ready.send(Err(error))),
-                };
-                let _ = ready.send(Ok(()));
-                for task in tasks {
-                    tokio::task::spawn_local(task(client.clone()));
-                }
-                drop(client);
-                until.cancelled().await;
-            });
-        })?;
-        started.recv().context("the thread of the feeds ended")??;
-        let thread = Arc::new(Thread { stop, handle: Mutex::new(Some(thread)) });
+        let _inside = runtime.enter();
+        let client = client()?;
+        // Secrets come last, and only they are asked for by name.
         let last = self.names.len().saturating_sub(1);
-        let feed = |(index, name): (usize, String)| {
-            // Secrets come last, and only they are asked for by name.
+        let feed = |(index, (name, task)): (usize, (String, Task))| {
             let wishes = (index == last).then(|| wishes.clone());
-            Box::new(KubeFeed { name, wishes, thread: thread.clone() }) as Box<dyn Feed>
+            Box::new(KubeFeed { name, wishes, task: runtime.spawn(task(client.clone())).abort_handle() })
+                as Box<dyn Feed>
         };
-        Ok(self.names.into_iter().enumerate().map(feed).collect())
+        Ok(self.names.into_iter().zip(self.tasks).enumerate().map(feed).collect())
     }
 }
 
@@ -288,17 +276,11 @@ where
     }
 }
 
-/// The thread that all feeds share.
-struct Thread {
-    stop: CancellationToken,
-    handle: Mutex<Option<JoinHandle<()>>>,
-}
-
 /// One kind, as the pipeline sees it.
 struct KubeFeed {
     name: String,
     wishes: Option<UnboundedSender<Arc<WantedChanges>>>,
-    thread: Arc<Thread>,
+    task: AbortHandle,
 }
 
 impl Feed for KubeFeed {
@@ -312,12 +294,7 @@ impl Feed for KubeFeed {
         }
     }
 
-    /// Ends all feeds: they share their thread, and none is stopped alone.
     fn stop(&mut self) {
-        self.thread.stop.cancel();
-        let handle = self.thread.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(handle) = handle {
-            let _ = handle.join();
-        }
+        self.task.abort();
     }
 }

@@ -185,7 +185,7 @@ impl Secrets {
             self.look(&key);
         }
         if !answers.is_empty() {
-            self.voice.mailbox.put(answers, Instant::now());
+            self.voice.mailbox.post(answers, Instant::now(), None);
         }
     }
 
@@ -233,7 +233,7 @@ impl Secrets {
                 if !wanted.answered || wanted.print != print {
                     (wanted.answered, wanted.print) = (true, print);
                     let change = object.map_or_else(|| Change::Gone(key.clone()), Change::Put);
-                    self.voice.mailbox.put([change], received);
+                    self.voice.mailbox.post([change], received, None);
                 }
                 if again {
                     self.look(key);

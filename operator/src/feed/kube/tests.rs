@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the feeds have said so far.
 struct Feeds {
     server: Server,
+    /// Where they live.
+    _runtime: Runtime,
     feeds: Vec<Box<dyn Feed>>,
     mailbox: Arc<Mailbox>,
     batches: Receiver<crate::mailbox::Batch>,
@@ -37,7 +40,9 @@ impl Feeds {
         let mailbox = Arc::new(Mailbox::default());
         let world = server.clone();
         let client = move || Ok(world.client());
-        let feeds = start(FeedId(0), client, scope, Expansion::default(), mailbox.clone(), ()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let feeds =
+            start(FeedId(0), runtime.handle(), client, scope, Expansion::default(), mailbox.clone(), ()).unwrap();
         let (sender, batches) = channel();
         let from = mailbox.clone();
         std::thread::spawn(move || {
@@ -48,7 +53,7 @@ impl Feeds {
             }
         });
         let (changes, listed, problems) = Default::default();
-        Self { server: server.clone(), feeds, mailbox, batches, changes, listed, problems }
+        Self { server: server.clone(), _runtime: runtime, feeds, mailbox, batches, changes, listed, problems }
     }
 
     /// Waits until something holds of what was said.
@@ -170,6 +175,45 @@ fn large_kinds_come_in_pages() {
     feeds.until_listed();
     feeds.until("all of them", |feeds| feeds.changes.len() == 1_200);
     assert_eq!(server.asked(&["/mappings", "\"limit\": \"500\"", "continue"]), 2);
+}
+
+/// As in a gateway. A feed that waited for room there would wait for itself.
+#[test]
+fn feeds_share_the_thread_of_who_takes() {
+    let server = Server::default();
+    for index in 0..1_200 {
+        server.put("mappings", &format!("m{index}"), mapping("s", 1));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mailbox = Arc::new(Mailbox::with_capacity(3));
+    let (world, shared) = (server.clone(), mailbox.clone());
+    let client = move || Ok(world.client());
+    let mut feeds =
+        start(FeedId(0), runtime.handle(), client, Scope::default(), Expansion::default(), shared, ()).unwrap();
+    let taken = async |count: usize| {
+        let mut changes = 0;
+        while changes < count {
+            changes += mailbox.take(None).await.unwrap().changes.len();
+        }
+        changes
+    };
+    let all = async {
+        assert_eq!(taken(1_200).await, 1_200);
+        // Until its watch has begun, what is put now would be missed by the listing and the watch of this server.
+        while server.asked(&["/mappings", "watch"]) == 0 {
+            tokio::task::yield_now().await;
+        }
+        server.put("mappings", "one more", mapping("s", 1));
+        assert_eq!(taken(1).await, 1);
+        feeds.iter_mut().for_each(|feed| feed.stop());
+        server.put("mappings", "too late", mapping("s", 1));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let left = mailbox.take(Some(Instant::now())).await.unwrap();
+        assert!(left.changes.is_empty(), "posted after the end: {left:?}");
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, all).await }).unwrap();
 }
 
 #[test]

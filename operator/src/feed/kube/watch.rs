@@ -170,11 +170,13 @@ where
 {
     /// Takes in what the watcher brings until it ends, which it does not by itself. `uninstalled` asks whether the
     /// definition of the kind is gone for good.
-    pub(super) async fn run(
+    pub(super) async fn run<U>(
         mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<Wire<K, F>>>>,
-        uninstalled: impl AsyncFn() -> bool,
-    ) {
+        uninstalled: impl Fn() -> U,
+    ) where
+        U: Future<Output = bool>,
+    {
         let mut events = pin!(events);
         let mut complete = false;
         let mut listing = true;
@@ -222,7 +224,7 @@ where
             }
             if !step.changes.is_empty() || !step.reached.is_empty() {
                 let states = step.reached.into_iter().map(|state| (self.voice.kind, state));
-                self.voice.mailbox.put_reaching(step.changes, received, states);
+                self.voice.mailbox.post(step.changes, received, states);
             }
             if step.listed {
                 complete = true;
@@ -234,7 +236,7 @@ where
                 let gone = self.state.clear();
                 self.follow.clear();
                 let state = (self.voice.kind, Generations::default());
-                self.voice.mailbox.put_reaching(gone, Instant::now(), [state]);
+                self.voice.mailbox.post(gone, Instant::now(), [state]);
             }
             sleep(self.voice.failed(&failure, complete)).await;
         }
