@@ -102,14 +102,24 @@ impl Cluster {
     /// Starts a cluster that ends with this value or this process, whatever ends that. Its programs are built if they are
     /// missing. Fails when there is one of that name already.
     pub fn up(name: &str) -> Result<Self> {
-        Self::start(&State::of(name)?, true, &mut |line| eprintln!("{line}"))?
+        Self::up_with(name, components::EAGER)
+    }
+
+    /// The same, with a kube-proxy that looks at changes once a second, as it does by default. For measurements: one that
+    /// looks at once is what tests need, and takes the cores of the node after each change of an endpoint.
+    pub fn up_as_usual(name: &str) -> Result<Self> {
+        Self::up_with(name, "1s")
+    }
+
+    fn up_with(name: &str, proxy_period: &str) -> Result<Self> {
+        Self::start(&State::of(name)?, true, proxy_period, &mut |line| eprintln!("{line}"))?
             .with_context(|| format!("there is a cluster of the name {name} already"))
     }
 
     /// Starts a cluster that goes on after this process, or finds the running one of that name.
     pub fn up_detached(name: &str, say: &mut dyn FnMut(&str)) -> Result<Self> {
         let state = State::of(name)?;
-        match Self::start(&state, false, say)? {
+        match Self::start(&state, false, components::EAGER, say)? {
             Some(cluster) => Ok(cluster),
             None => {
                 let scope = wait_until_ready(&state, None)?;
@@ -129,7 +139,7 @@ impl Cluster {
     }
 
     /// `None` when there is one already.
-    fn start(state: &State, tied: bool, say: &mut dyn FnMut(&str)) -> Result<Option<Self>> {
+    fn start(state: &State, tied: bool, proxy_period: &str, say: &mut dyn FnMut(&str)) -> Result<Option<Self>> {
         if state.is_alive() {
             return Ok(None);
         }
@@ -139,6 +149,7 @@ impl Cluster {
         let program = program()?;
         let mut command = Command::new(&program);
         command.arg(keeper::KEEPER).arg(state.folder()).arg(if tied { keeper::TIED } else { keeper::FREE });
+        command.env(components::PROXY_PERIOD, proxy_period);
         command.stdin(if tied { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut keeper = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         match wait_until_ready(state, Some(&mut keeper)) {

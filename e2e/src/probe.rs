@@ -84,6 +84,7 @@ async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) ->
     let control = until("the control plane", async || process(gateway.pid(), "control-plane")).await?;
     until("Envoy", async || (get(&http, 8006, "/ready").await == 200).then_some(())).await?;
     let envoy_up = started.elapsed();
+    let proxy = until("Envoy's process", async || running(gateway.pid(), envoy)).await?;
     let last = format!("/m{}/", size.mappings - 1);
     until("the last Mapping", async || answers(&http, &last).await.then_some(())).await?;
     let serving = started.elapsed();
@@ -97,7 +98,7 @@ async fn measure_with(size: &Size, nuncio: &Path, envoy: &Path, words: &File) ->
     let (writing, written) = tokio::try_join!(edits(&client, &http, size.edits, "busy"), all_written)?;
     let after = used(control)?;
     let idle = edits(&client, &http, size.edits, "idle").await?;
-    let endpoints = endpoints::moves(&client, &http, control).await?;
+    let endpoints = endpoints::moves(&client, &http, control, proxy).await?;
     gateway.end(Duration::from_secs(60))?;
     let bare = bare_patches(&client, size.mappings).await?;
 
@@ -291,6 +292,14 @@ fn process(root: Pid, word: &str) -> Option<Pid> {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).take(3).any(|argument| argument == word.as_bytes())
     })
+}
+
+/// The descendant that runs that program.
+fn running(root: Pid, program: &Path) -> Option<Pid> {
+    let program = program.canonicalize().ok()?;
+    descendants(root)
+        .into_iter()
+        .find(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program))
 }
 
 /// From `/proc`: CPU time of all threads, resident memory, and its peak, in MiB.

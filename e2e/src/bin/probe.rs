@@ -74,7 +74,7 @@ fn main() -> Result<ExitCode> {
     }
     for services in &arguments.services {
         // A cluster for each: what the API server keeps of one run would slow down the next.
-        let cluster = Cluster::up(&format!("probe-{}", std::process::id()))?;
+        let cluster = Cluster::up_as_usual(&format!("probe-{}", std::process::id()))?;
         let mut command = cluster.command(&own);
         command.arg("--inside").arg("--services").arg(services.to_string());
         command.arg("--mappings").arg(mappings.to_string()).arg("--edits").arg(arguments.edits.to_string());

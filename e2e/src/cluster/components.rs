@@ -103,14 +103,20 @@ pub fn controllers() -> [(&'static str, Vec<String>); 4] {
     ]
 }
 
+/// Variable of the node: how long kube-proxy collects changes.
+pub const PROXY_PERIOD: &str = "NUNCIO_CLUSTER_PROXY_PERIOD";
+/// So that a test which makes a Service need not wait for it.
+pub const EAGER: &str = "20ms";
+
 /// Writes the files that [`controllers`] names.
 pub fn write_configuration(state: &State) -> Result<()> {
+    let period = std::env::var(PROXY_PERIOD).unwrap_or_else(|_| EAGER.to_owned());
     state.write(
         "data/kube-proxy.yaml",
         &format!(
             "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n\
              hostnameOverride: {NODE_NAME}\nclusterCIDR: 10.244.0.0/16\nclientConnection: {{kubeconfig: kube-proxy.conf}}\n\
-             metricsBindAddress: \"127.0.0.1:10249\"\nnftables: {{minSyncPeriod: 20ms}}\n\
+             metricsBindAddress: \"127.0.0.1:10249\"\nnftables: {{minSyncPeriod: {period}}}\n\
              conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}\n"
         ),
     )?;

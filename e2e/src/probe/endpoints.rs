@@ -4,7 +4,7 @@ use super::histogram::Histogram;
 use super::{LIMIT, TIME_TO_LIVE, api, text};
 use crate::cluster::network::NODE_ADDRESS;
 use crate::soak::backend::{INSTANCE, Instance};
-use crate::soak::scale::{cpu, pause, share};
+use crate::soak::scale::{cpu, pause, share, waited};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -35,6 +35,8 @@ pub(super) struct Moves {
     accepted: String,
     /// CPU milliseconds of the control plane for each.
     cpu: f64,
+    /// Milliseconds for each in which threads of the control plane and of Envoy could have run, and others had the cores.
+    waits: [f64; 2],
     /// Milliseconds from the API server's answer until a watch of this program has the event: nothing can be faster.
     heard: Vec<f64>,
 }
@@ -47,12 +49,19 @@ impl Moves {
         row("the same, the API server's write counted in", cell(&mut self.written));
         row("heard of → accepted by Envoy, mean (99 %)", self.accepted);
         row("CPU of the control plane for each", format!("{:.2} ms", self.cpu));
+        let [own, envoy] = self.waits;
+        row("waiting for a core, for each: control plane / Envoy", format!("{own:.1} / {envoy:.1} ms"));
         row("endpoint written → a bare client's watch has it", cell(&mut self.heard));
     }
 }
 
 /// Moves the only endpoint of a Service between two instances.
-pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Bytes>>, control: Pid) -> Result<Moves> {
+pub(super) async fn moves(
+    client: &Client,
+    http: &Http<HttpConnector, Empty<Bytes>>,
+    control: Pid,
+    envoy: Pid,
+) -> Result<Moves> {
     let address = NODE_ADDRESS.parse()?;
     let instances = [Instance::start_at("a", address).await?, Instance::start_at("b", address).await?];
     let [first, _] = &instances;
@@ -73,7 +82,8 @@ pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Byte
     reached(http, &first.name).await?;
     let slices = api(client, &slice)?;
     let times = async || Histogram::read(&text(8877, "/metrics").await?, TIME_TO_LIVE);
-    let (told, before) = (times().await?, cpu(control)?);
+    let waiting = || Ok::<_, anyhow::Error>([waited(control)?, waited(envoy)?]);
+    let (told, before, waited_before) = (times().await?, cpu(control)?, waiting()?);
     let (mut live, mut written) = (Vec::new(), Vec::new());
     for instance in instances.iter().rev().cycle().take(MOVES) {
         tokio::time::sleep(REST).await;
@@ -86,9 +96,12 @@ pub(super) async fn moves(client: &Client, http: &Http<HttpConnector, Empty<Byte
         written.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     tokio::time::sleep(REST).await;
-    let cpu = (cpu(control)? - before) * 1e3 / MOVES as f64;
+    let each = |after: f64, before: f64| (after - before) * 1e3 / MOVES as f64;
+    let cpu = each(cpu(control)?, before);
+    let ([own, proxy], [own_before, proxy_before]) = (waiting()?, waited_before);
+    let waits = [each(own, own_before), each(proxy, proxy_before)];
     let accepted = times().await?.since(&told);
-    Ok(Moves { live, written, accepted, cpu, heard: heard(&slices, &instances).await? })
+    Ok(Moves { live, written, accepted, cpu, waits, heard: heard(&slices, &instances).await? })
 }
 
 /// The same moves, watched by this program. They come after those that are measured, which they would disturb.

@@ -513,15 +513,27 @@ pub(crate) fn cpu_of_main(pid: Pid) -> Result<f64> {
 
 /// CPU seconds of all threads, from the scheduler's run times, which are finer than the ticks of `stat`.
 pub(crate) fn cpu(pid: Pid) -> Result<f64> {
-    let mut nanoseconds = 0.0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += run_time(&text);
-    }
-    Ok(nanoseconds / 1e9)
+    of_all_threads(pid, run_time)
 }
 
-/// The first number of a `schedstat`, in nanoseconds.
+/// Seconds in which threads could have run and had no core, all threads together.
+pub(crate) fn waited(pid: Pid) -> Result<f64> {
+    of_all_threads(pid, |text| number(text, 1))
+}
+
+fn of_all_threads(pid: Pid, nanoseconds: impl Fn(&str) -> f64) -> Result<f64> {
+    let mut all = 0.0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        all += nanoseconds(&std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default());
+    }
+    Ok(all / 1e9)
+}
+
 fn run_time(text: &str) -> f64 {
-    text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+    number(text, 0)
+}
+
+/// One of the numbers of a `schedstat`: nanoseconds on a core, nanoseconds ready without one, turns.
+fn number(text: &str, index: usize) -> f64 {
+    text.split_whitespace().nth(index).and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
