@@ -1,7 +1,7 @@
 //! Where everything that can change the configuration arrives: objects from feeds, answers of Envoys.
 //!
 //! A batch is what waits when the pipeline is idle: there is no timer. A newer change of the same thing replaces the
-//! older one, so what waits is bounded by what exists; feeds that run ahead wait for room.
+//! older one, so what waits is bounded by what exists; feeds with threads of their own wait for room when they run ahead.
 
 use crate::feed::{FeedId, SourceProblem};
 use crate::replicas::{Generations, Report};
